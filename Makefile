@@ -1,0 +1,62 @@
+# Everything a person or CI does with a checkout. `make` alone lists the targets.
+VENV ?= $(CURDIR)/.venv
+WORKERS ?= auto
+TESTS ?=
+PYTEST = $(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+export VENV
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: venv packages ## two containers on docker0: up, shown, curled, taken down
+	@.ci/demo
+
+.PHONY: test
+test: venv packages ## lint, unit and kernel tests (TESTS=path: some of them)
+	@$(PYTEST) $(TESTS)
+
+.PHONY: test-unit
+test-unit: venv ## everything that needs no kernel, lint included
+	@$(PYTEST) --ignore tests/kernel
+
+.PHONY: test-kernel
+test-kernel: venv packages ## real networks in private namespaces
+	@$(PYTEST) tests/kernel
+
+.PHONY: test-vm
+test-vm: venv vm-packages ## kernel tests on Debian's stock kernel, in a virtual machine (TESTS=path)
+	@.ci/test-vm $(TESTS)
+
+.PHONY: lint
+lint: venv ## ruff and mypy
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+	@$(VENV)/bin/mypy
+
+.PHONY: format
+format: venv ## the code as ruff formats it
+	@$(VENV)/bin/ruff check --fix
+	@$(VENV)/bin/ruff format
+
+.PHONY: vm
+vm: ## a Debian 12 machine with labctl, by Vagrant; then: vagrant ssh
+	vagrant up
+
+.PHONY: lock
+lock: venv ## the newest versions that pyproject.toml allows, into .ci/requirements.txt
+	@$(VENV)/bin/pip -qq install uv
+	@$(VENV)/bin/uv pip compile pyproject.toml --quiet --upgrade --extra test --universal --python-version 3.11 \
+		--generate-hashes --no-annotate --custom-compile-command "make lock" --output-file .ci/requirements.txt
+
+.PHONY: clean
+clean: ## remove what was made here
+	rm -rf .venv .cache .hypothesis build dist
+	find labctl tests -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: venv packages vm-packages
+venv packages:
+	@.ci/setup $@
+vm-packages:
+	@.ci/setup vm

@@ -1,0 +1,173 @@
+"""The keys of a topology and the types of their values: schema.json, and a sentence for each way to miss it.
+
+Knows the JSON Schema and nothing of what the values mean (draft.py, checks.py). The validator's own words never
+reach the user. Its choices between types are lists of types, never `anyOf`, so that every failure has one reason.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labctl.document import MAX_PROBLEMS, Document, Steps
+from labctl.errors import Problem
+from labctl.syntax import kind
+
+if TYPE_CHECKING:
+    from jsonschema_rs import ValidationError
+
+FILE = Path(__file__).with_name("schema.json")
+
+Fault = tuple[Steps, Problem]  # the way to what is wrong, and the sentence
+
+
+def faults(document: Document) -> list[Fault]:
+    """Everything in a document that the schema does not allow."""
+    return [fault for error in islice(_errors(document.data), MAX_PROBLEMS) for fault in _explain(error, document)]
+
+
+def did_you_mean(word: str, known: Sequence[str], otherwise: str = "") -> str:
+    """A hint to follow a message about an unknown word."""
+    if close := get_close_matches(word, known, n=1) or [name for name in known if name.lower() == word.lower()]:
+        return f"; did you mean '{close[0]}'?"
+    return f"; {otherwise}" if otherwise else ""
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """The shipped JSON Schema."""
+    loaded: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+    return loaded
+
+
+def subschema(path: Sequence[str | int]) -> dict[str, Any]:
+    """What the schema says of the value at a path; list indexes are numbers here."""
+    found = schema()
+    for step in path:
+        if isinstance(step, int):
+            found = found.get("items", {})
+        else:
+            found = found.get("properties", {}).get(step) or found.get("additionalProperties") or {}
+        if reference := found.get("$ref"):
+            found = {**schema()["$defs"][reference.rpartition("/")[2]], **found}
+    return found
+
+
+def _errors(data: Any) -> Iterator[ValidationError]:
+    from jsonschema_rs import Draft202012Validator  # 20 ms, and only the verbs that read a file need it
+
+    return Draft202012Validator(schema()).iter_errors(data)
+
+
+def _explain(error: ValidationError, document: Document) -> Iterator[Fault]:
+    from jsonschema_rs import ValidationErrorKind
+
+    where = error.instance_path
+    path = tuple(str(step) for step in where)
+    value = document.find(path)
+    allowed = subschema(where).get("properties", {}).keys()
+    match error.kind:
+        case ValidationErrorKind.AdditionalProperties():
+            for key in value.keys.keys() - allowed:
+                yield path, document.problem_at_key((*path, key), _unknown(key, list(allowed)))
+        case ValidationErrorKind.Required(property=key):
+            if not get_close_matches(key, value.keys.keys() - allowed):  # then that is the missing one
+                yield path, document.problem(path, _missing(key, where))
+        case ValidationErrorKind.Type():
+            yield path, document.problem(path, _wrong_type(where, value.data))
+        case _:
+            yield path, document.problem(path, _wrong_value(where, value.data))
+
+
+def _unknown(key: str, allowed: Sequence[str]) -> str:
+    if (ours := OTHER_WORDS.get(key)) in allowed:
+        return f"unknown key '{key}'; did you mean '{ours}'?"
+    return f"unknown key '{key[:40]}'" + did_you_mean(key, allowed, f"the keys here are {', '.join(allowed)}")
+
+
+OTHER_WORDS = {
+    "services": "namespaces",
+    "containers": "namespaces",
+    "nodes": "namespaces",
+    "networks": "bridges",
+    "cables": "links",
+    "command": "run",
+    "exec": "run",
+    "env": "environment",
+    "ipv4_address": "ip",
+    "ipv6_address": "ip6",
+    "mac_address": "mac",
+    "scale": "count",
+    "replicas": "count",
+}
+"""What the same thing is called in Docker Compose and containerlab, where difflib would not guess it."""
+
+
+def _missing(key: str, where: Sequence[str | int]) -> str:
+    return f"{_called(where)} has no '{key}'; add one, for example {_example([*where, key])}"
+
+
+def _wrong_type(where: Sequence[str | int], data: Any) -> str:
+    wanted = subschema(where)["type"]
+    words = [TYPES[name] for name in ([wanted] if isinstance(wanted, str) else wanted) if name != "null"]
+    choice = " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    if data is None:
+        return f"{_called(where)} is empty; give it {choice}, for example {_example(where)}"
+    if wanted == "boolean" and (ours := YES_OR_NO.get(str(data).lower())):
+        return f"{_called(where)} must be {choice}, not {kind(data)}; write {where[-1]}: {ours}"
+    return f"{_called(where)} must be {choice}, not {kind(data)}; write for example {_example(where)}"
+
+
+TYPES = {
+    "string": "a text",
+    "array": "a list",
+    "object": "a mapping",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+}
+YES_OR_NO = {"yes": "true", "on": "true", "1": "true", "no": "false", "off": "false", "0": "false"}
+
+
+def _wrong_value(where: Sequence[str | int], data: Any) -> str:
+    rule = subschema(where)
+    if not isinstance(data, int | float) and not data:
+        return f"{_called(where)} is empty; write for example {_example(where)}"
+    if isinstance(data, int | float):
+        return f"{_called(where)} must be from {rule['minimum']} to {rule['maximum']}, not {data}; change it"
+    if isinstance(data, list):
+        least, most = rule["minItems"], rule["maxItems"]
+        number = str(most) if least == most else f"{least} or {most}"
+        return f"{_called(where)} must have {number} items, not {len(data)}; write for example {_example(where)}"
+    return f"{_called(where)} must be {' or '.join(rule['enum'])}, not {kind(data)}; change it, or remove the key"
+
+
+def _called(where: Sequence[str | int]) -> str:
+    """The value at a path, in words: 'mtu', bridge 'docker0', an item of 'routes'."""
+    if not where:
+        return "the topology"
+    last = where[-1]
+    if isinstance(last, int):
+        return f"item {last + 1} of '{where[-2]}'"
+    if last in subschema(where[:-1]).get("properties", {}):
+        return f"'{last}'"
+    return f"{subschema(where).get('title', 'the value of')} '{last[:40]}'"
+
+
+def _example(where: Sequence[str | int]) -> str:
+    """How to write the value at a path, as a line of YAML."""
+    example = _flow(subschema(where)["examples"][0])
+    return f"- {example}" if isinstance(where[-1], int) else f"{where[-1][:40]}: {example}"
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    return str(value).lower() if isinstance(value, bool) else str(value)

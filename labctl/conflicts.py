@@ -1,0 +1,122 @@
+"""Does a lab fit on a host? What is foreign there, and which of the lab's names, numbers and subnets it already has.
+
+Pure: looks at a Site (what linux.survey read), changes nothing, guesses nothing from names: ours is what carries the
+lab's mark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+
+from labctl.errors import Conflict, Problem, TopologyError
+from labctl.leases import Taken
+from labctl.record import Record
+from labctl.state import HOST, Address, Link, Namespace, State
+from labctl.topology import Network, Topology
+
+POOLS = [f"172.{n}.0.0/16" for n in range(17, 32)] + [f"192.168.{n}.0/20" for n in range(0, 256, 16)]
+
+
+@dataclass(frozen=True)
+class HostLink:
+    name: str
+    index: int
+    group: int
+    alias: str
+
+
+@dataclass(frozen=True)
+class HostRoute:
+    to: Network
+    dev: str
+
+
+@dataclass(frozen=True)
+class Site:
+    """A host as found."""
+
+    links: tuple[HostLink, ...] = ()
+    routes: tuple[HostRoute, ...] = ()
+    netns: frozenset[str] = frozenset()  # names in /run/netns
+    has_table: bool = False  # the lab's nftables table exists
+
+
+def ours(link: HostLink, record: Record) -> bool:
+    """Whether a link of the host is the lab's: by its alias, or by the group it was born into."""
+    return link.alias.startswith(f"labctl:{record.lab}/") or bool(link.group and link.group == record.leases.group)
+
+
+def taken(site: Site, record: Record | None, others: Iterable[Record]) -> Taken:
+    """Numbers that the lab must not use: of foreign links, and of the other labs even before their links exist."""
+    foreign = [link for link in site.links if record is None or not ours(link, record)]
+    indexes, groups = {link.index for link in foreign}, {link.group for link in foreign}
+    for other in others:
+        indexes |= {number for name, number in other.leases.indexes.items() if name.startswith(f"{HOST}/")}
+        groups.add(other.leases.group)
+    return Taken(frozenset(indexes), frozenset(groups))
+
+
+def check_subnets(topology: Topology, site: Site, record: Record | None, others: Iterable[Record]) -> None:
+    """Raises TopologyError for each subnet that the host, or another lab on it, already uses."""
+    used = [*_routes(site, record), *_lab_subnets(others)]
+    problems = []
+    for bridge in topology.bridges:
+        for number, subnet in enumerate(bridge.subnets):
+            culprit = next((who for net, who in used if net.version == subnet.version and net.overlaps(subnet)), None)
+            if culprit:
+                free = _free([net for net, _ in used] + [net for b in topology.bridges for net in b.subnets])
+                hint = f"; {free} is free" if subnet.version == 4 and free else "; choose another, or use --isolated"
+                problems.append(_problem(topology, bridge.name, number, f"{subnet} overlaps {culprit}{hint}"))
+    if problems:
+        raise TopologyError(problems)
+
+
+def _routes(site: Site, record: Record | None) -> Iterator[tuple[Network, str]]:
+    foreign = {link.name for link in site.links if record is None or not ours(link, record)}
+    for route in site.routes:
+        if route.to.prefixlen and not route.to.is_link_local and not route.to.is_multicast and route.dev in foreign:
+            yield route.to, f"{route.to}, which this machine reaches through {route.dev}"
+
+
+def _lab_subnets(others: Iterable[Record]) -> Iterator[tuple[Network, str]]:
+    for other in others:
+        for item in other.state.items:
+            if isinstance(item, Address) and item.node == HOST and not other.isolated:
+                network: Network = item.interface.network
+                yield network, f"{network} of the lab {other.lab} ({item.dev})"
+
+
+def _free(used: list[Network]) -> Network | None:
+    """The first of Docker's own pools (libnetwork/ipamutils) that nobody uses."""
+    pools = (IPv4Network(text) for text in POOLS)
+    return next((pool for pool in pools if not any(n.version == 4 and pool.overlaps(n) for n in used)), None)
+
+
+def _problem(topology: Topology, bridge: str, number: int, message: str) -> Problem:
+    path = ("bridges", bridge, "subnet")
+    line, column = topology.positions.get((*path, str(number))) or topology.positions.get(path, (1, 1))
+    return Problem(topology.file, line, column, message)
+
+
+def check_names(wanted: State, site: Site, record: Record, new: bool) -> None:
+    """Raises Conflict for the first foreign thing that has a name the lab needs."""
+    foreign = {link.name: link for link in site.links if not ours(link, record)}
+    for item in sorted(wanted.items, key=lambda item: item.key):
+        match item:
+            case Link(ends=(near, *_)) if near.node == HOST and near.name in foreign:
+                raise Conflict(
+                    f"an interface {near.name} is already on this machine and is not of the lab {record.lab}",
+                    "It was left alone. Rename the bridge in the file, or use --isolated to give the lab its own host.",
+                )
+            case Namespace() if item.netns in site.netns and (new or item.key not in record.state.by_key()):
+                raise Conflict(
+                    f"a network namespace {item.netns} already exists in /run/netns",
+                    "It was left alone. Set `prefix:` in the file, or use --isolated.",
+                )
+    if new and site.has_table:
+        raise Conflict(
+            f"an nftables table inet labctl-{record.lab} already exists, though no lab {record.lab} does",
+            f"It was left alone. Look at it with 'nft list table inet labctl-{record.lab}'; rename the lab or delete it.",
+        )

@@ -1,0 +1,231 @@
+"""Topology to State: from what was written to every name, number, route and rule that it means.
+
+Pure: the same topology and the same leases give the same state, byte for byte. Defaults are Docker's (v27, the
+last with MAC from IP and both ends' indexes in one series).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Network, ip_interface, ip_network
+
+from labctl.leases import Leases, address, gateway, interfaces
+from labctl.ruleset import ruleset
+from labctl.state import HOST, MAIN_TABLE, Address, File, Item, Link, Namespace, Port, Route, Service, State, Sysctl
+from labctl.topology import Attachment, Bridge, Cable, IPAddress, Node, Run, StaticRoute, Topology
+
+MTU = 1500
+NO_MAC = "00:00:00:00:00:00"
+LOCALHOST = """\
+127.0.0.1\tlocalhost
+::1\tlocalhost ip6-localhost ip6-loopback
+fe00::\tip6-localnet
+ff00::\tip6-mcastprefix
+ff02::1\tip6-allnodes
+ff02::2\tip6-allrouters
+"""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a topology itself does not say: the numbers, and what its nodes take over from the machine."""
+
+    leases: Leases
+    prefix: str = ""  # of the names in /run/netns
+    directory: str = "/"  # services start here: the topology file's folder
+    nameservers: Sequence[IPAddress] = ()  # for nodes without `dns`
+
+
+def desired(topology: Topology, context: Context) -> State:
+    """The whole lab as it should be on the machine."""
+    bridges = {bridge.name: bridge for bridge in topology.bridges}
+    names = _veth_names(topology)
+    items: list[Item] = [ruleset(topology.name, topology.bridges)] if topology.bridges else []
+    items += _forwarding(topology)
+    for bridge in topology.bridges:
+        items += _bridge(bridge, topology, context)
+    peers = _peers(topology, context)
+    for node in topology.nodes:
+        items += _namespace(node, topology, bridges, context)
+        items += _attachments(node, topology, bridges, names, context)
+        items += _files(node, peers, topology, context)
+        items += [_service(node, run, topology, context) for run in node.run]
+    for cable in topology.cables:
+        items += _cable(cable, topology, context)
+    for node in topology.nodes:
+        items += [_static(node, route, items) for route in node.routes]
+    return State.of(items)
+
+
+def _digest(*names: str) -> str:
+    return hashlib.sha256("/".join(names).encode()).hexdigest()
+
+
+def _veth_names(topology: Topology) -> dict[tuple[str, str], str]:
+    """(node, bridge) to `veth` and seven hex digits, as Docker's, but the same each time and unique in the lab."""
+    names: dict[tuple[str, str], str] = {}
+    for node in topology.nodes:
+        for attachment in node.networks:
+            name, salt = "", 0
+            while not name or name in names.values():
+                name = "veth" + _digest(topology.name, node.name, attachment.bridge, str(salt))[:7]
+                salt += 1
+            names[node.name, attachment.bridge] = name
+    return names
+
+
+def _mac(*names: str) -> str:
+    """A locally administered address in Docker's range that depends on nothing but the names."""
+    digest = _digest(*names)
+    return "02:42:" + ":".join(digest[i : i + 2] for i in range(0, 8, 2))
+
+
+def _docker_mac(ip: IPAddress | None, *names: str) -> str:
+    """02:42 and the four bytes of the IPv4 address (Docker up to v27)."""
+    if isinstance(ip, IPv4Address):
+        return "02:42:" + ":".join(f"{byte:02x}" for byte in ip.packed)
+    return _mac(*names)
+
+
+def _forwarding(topology: Topology) -> Iterator[Item]:
+    versions = {net.version for bridge in topology.bridges if not bridge.internal for net in bridge.subnets}
+    if 4 in versions:
+        yield Sysctl(HOST, "net.ipv4.ip_forward", "1")
+    if 6 in versions:
+        yield Sysctl(HOST, "net.ipv6.conf.all.forwarding", "1")
+
+
+def _bridge(bridge: Bridge, topology: Topology, context: Context) -> Iterator[Item]:
+    port = Port(
+        HOST,
+        bridge.name,
+        context.leases.indexes[f"{HOST}/{bridge.name}"],
+        bridge.mac or _mac(topology.name, bridge.name),
+        bridge.mtu or MTU,
+        alias=f"labctl:{topology.name}/{bridge.name}",
+        group=context.leases.group,
+        link_local=any(net.version == 6 for net in bridge.subnets),
+    )
+    yield Link("bridge", (port,), stp=bridge.stp)
+    for subnet in bridge.subnets:
+        yield Address(HOST, bridge.name, ip_interface(f"{gateway(bridge, subnet)}/{subnet.prefixlen}"))
+
+
+def _namespace(node: Node, topology: Topology, bridges: dict[str, Bridge], context: Context) -> Iterator[Item]:
+    yield Namespace(node.name, context.prefix + node.name)
+    yield Link("loopback", (Port(node.name, "lo", 1, NO_MAC, 65536),))
+    settings = _ipv6_settings(node, topology, bridges)
+    if node.forward:
+        settings |= {"net.ipv4.ip_forward": "1", "net.ipv6.conf.all.forwarding": "1"}
+    for name, value in (settings | dict(node.sysctls)).items():
+        yield Sysctl(node.name, name, value)
+
+
+def _ipv6_settings(node: Node, topology: Topology, bridges: dict[str, Bridge]) -> dict[str, str]:
+    """IPv6 exists where the file has it, and only there, as Docker does per interface (libnetwork/osl).
+
+    In a node without any, `default` is set before its interfaces exist: not one frame of IPv6 is ever sent.
+    """
+    names = interfaces(node, topology)
+    with_ipv6 = {names[a.bridge] for a in node.networks if any(n.version == 6 for n in bridges[a.bridge].subnets)}
+    ends = [end for cable in topology.cables for end in cable.ends if end.node == node.name]
+    with_ipv6 |= {end.interface for end in ends if end.ip6}
+    if not with_ipv6:
+        return {"net.ipv6.conf.default.disable_ipv6": "1"}
+    without = sorted({*names.values(), *(end.interface for end in ends)} - with_ipv6)
+    settings = {"net.ipv6.conf.default.accept_dad": "0", "net.ipv6.conf.default.accept_ra": "0"}
+    return settings | {f"net.ipv6.conf.{name.replace('.', '/')}.disable_ipv6": "1" for name in without}
+
+
+def _attachments(
+    node: Node, topology: Topology, bridges: dict[str, Bridge], names: dict[tuple[str, str], str], context: Context
+) -> Iterator[Item]:
+    eths = interfaces(node, topology)
+    gateways: dict[int, Route] = {}
+    for attachment in node.networks:
+        bridge, eth = bridges[attachment.bridge], eths[attachment.bridge]
+        near_name = names[node.name, bridge.name]
+        yield _pair(node, attachment, bridge, eth, near_name, topology, context)
+        for subnet in bridge.subnets:
+            ip = address(context.leases, node.name, attachment, subnet.version)
+            yield Address(node.name, eth, ip_interface(f"{ip}/{subnet.prefixlen}"))
+            if not bridge.internal:
+                everywhere = ip_network("0.0.0.0/0" if subnet.version == 4 else "::/0")
+                route = Route(node.name, everywhere, gateway(bridge, subnet), eth, 1024 * (subnet.version == 6))
+                gateways.setdefault(subnet.version, route)
+    written = {route.to.version for route in node.routes if route.to.prefixlen == 0 and route.table is None}
+    yield from (route for version, route in gateways.items() if version not in written)
+
+
+def _pair(
+    node: Node, attachment: Attachment, bridge: Bridge, eth: str, name: str, topology: Topology, context: Context
+) -> Link:
+    indexes, leases = context.leases.indexes, context.leases
+    ip = address(leases, node.name, attachment, 4)
+    near = Port(
+        HOST,
+        name,
+        indexes[f"{HOST}/{node.name}/{bridge.name}"],
+        _mac(topology.name, node.name, bridge.name, HOST),
+        bridge.mtu or MTU,
+        master=bridge.name,
+        isolated=not bridge.icc,
+        alias=f"labctl:{topology.name}/{node.name}/{eth}",
+        group=leases.group,
+        link_local=False,
+    )
+    mac = attachment.mac or _docker_mac(ip, topology.name, node.name, bridge.name)
+    return Link("veth", (near, Port(node.name, eth, indexes[f"{node.name}/{eth}"], mac, bridge.mtu or MTU)))
+
+
+def _cable(cable: Cable, topology: Topology, context: Context) -> Iterator[Item]:
+    ports = []
+    for end in cable.ends:
+        mac = end.mac or _mac(topology.name, end.node, end.interface)
+        index = context.leases.indexes[f"{end.node}/{end.interface}"]
+        ports.append(Port(end.node, end.interface, index, mac, cable.mtu or MTU))
+        for interface in (end.ip, end.ip6):
+            if interface:
+                yield Address(end.node, end.interface, interface)
+    yield Link("veth", tuple(ports))
+
+
+def _static(node: Node, route: StaticRoute, items: Iterable[Item]) -> Route:
+    """A route of the file; where it names no device, the one whose subnet has the next hop."""
+    metric = route.metric or (1024 if isinstance(route.to, IPv6Network) else 0)
+    own = (item for item in items if isinstance(item, Address) and item.node == node.name)
+    dev = route.dev or next((item.dev for item in own if route.via in item.interface.network), None)
+    return Route(node.name, route.to, route.via, dev, metric, route.table or MAIN_TABLE)
+
+
+Peers = dict[str, str]  # bridge to the lines of its members
+
+
+def _peers(topology: Topology, context: Context) -> Peers:
+    lines: dict[str, list[str]] = {bridge.name: [] for bridge in topology.bridges}
+    for node in topology.nodes:
+        for attachment in node.networks:
+            names = " ".join(dict.fromkeys((node.name, *attachment.aliases, node.hostname or node.name)))
+            for version in (4, 6):
+                if ip := address(context.leases, node.name, attachment, version):
+                    lines[attachment.bridge].append(f"{ip}\t{names}\n")
+    return {bridge: "".join(each) for bridge, each in lines.items()}
+
+
+def _files(node: Node, peers: Peers, topology: Topology, context: Context) -> Iterator[Item]:
+    hostname = node.hostname or node.name
+    extra = "".join(f"{ip}\t{name}\n" for name, ip in node.extra_hosts)
+    yield File(node.name, "hosts", LOCALHOST + extra + "".join(peers[a.bridge] for a in node.networks))
+    yield File(node.name, "hostname", f"{hostname}\n")
+    servers = node.dns or context.nameservers
+    text = "".join(f"nameserver {server}\n" for server in servers) or "# no nameserver: see `dns` of the topology\n"
+    yield File(node.name, "resolv.conf", text)
+
+
+def _service(node: Node, run: Run, topology: Topology, context: Context) -> Service:
+    command = ("/bin/sh", "-c", run.command) if isinstance(run.command, str) else run.command
+    mark = ("LABCTL_SERVICE", f"{topology.name}/{node.name}/{run.name}")
+    environment = tuple(sorted((dict(node.environment) | dict(run.environment) | dict([mark])).items()))
+    return Service(node.name, run.name, command, environment, context.directory)

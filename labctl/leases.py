@@ -1,0 +1,142 @@
+"""Numbers that are given out once and then kept: interface indexes, the link group, automatic addresses.
+
+Pure. What a running lab holds stays with its owner as long as it still fits the file; the rest gets the lowest
+free number, as Docker's IPAM does (libnetwork/ipams/defaultipam, local scope).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
+
+from labctl.topology import Attachment, Bridge, IPAddress, Network, Node, Topology
+
+FIRST_BRIDGE = 3  # after lo and the machine's own card
+FIRST_PAIR = 24  # eth0@if25 beside veth…@if24: the numbers of the article's screens, where they are free
+
+
+@dataclass(frozen=True)
+class Leases:
+    """What a lab holds. Keys are `node/interface` for indexes and `node/bridge/version` for addresses."""
+
+    group: int = 0
+    indexes: Mapping[str, int] = field(default_factory=dict)
+    addresses: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Numbers of the host that are not the lab's: they belong to others, or to other labs."""
+
+    indexes: frozenset[int] = frozenset()
+    groups: frozenset[int] = frozenset()
+
+
+def lease(topology: Topology, held: Leases, taken: Taken) -> Leases:
+    """The numbers for a topology: those already held, then the lowest free."""
+    return Leases(
+        group=held.group or _group(topology.name, taken.groups),
+        indexes=_indexes(topology, held.indexes, taken.indexes),
+        addresses=_addresses(topology, held.addresses),
+    )
+
+
+def interfaces(node: Node, topology: Topology) -> dict[str, str]:
+    """Bridge to interface name: as asked for, else the lowest free eth<n> in the file's order."""
+    asked = {a.interface for a in node.networks if a.interface}
+    asked |= {end.interface for cable in topology.cables for end in cable.ends if end.node == node.name}
+    free = (name for name in (f"eth{n}" for n in range(len(asked) + len(node.networks))) if name not in asked)
+    return {a.bridge: a.interface or next(free) for a in node.networks}
+
+
+def address(leases: Leases, node: str, attachment: Attachment, version: int) -> IPAddress | None:
+    """The address of a node on a bridge: fixed in the file, or leased; None where the bridge lacks the family."""
+    fixed: IPAddress | None = attachment.ip if version == 4 else attachment.ip6
+    text = leases.addresses.get(f"{node}/{attachment.bridge}/{version}")
+    return fixed or (_address(version, text) if text else None)
+
+
+def gateway(bridge: Bridge, subnet: Network) -> IPAddress:
+    """The bridge's own address in a subnet: as written, else the first."""
+    return next((g for g in bridge.gateways if g.version == subnet.version), subnet.network_address + 1)
+
+
+def _address(version: int, text: str) -> IPAddress:
+    return IPv4Address(text) if version == 4 else IPv6Address(text)
+
+
+def _group(lab: str, taken: frozenset[int]) -> int:
+    """A 31-bit link group: the same for a name on every machine, unless something there already uses it."""
+    group = int.from_bytes(hashlib.sha256(lab.encode()).digest()[:4], "big") >> 1
+    while group < 256 or group in taken:  # low numbers are what people choose by hand (/etc/iproute2/group)
+        group = (group + 1) % 2**31
+    return group
+
+
+def _indexes(topology: Topology, held: Mapping[str, int], taken: frozenset[int]) -> dict[str, int]:
+    """Bridges first, then pairs: the container's index even, its host peer's (or cable's other end's) one above."""
+    wanted = list(_ports(topology))
+    kept = {name: held[name] for pair in wanted for name in pair if all(name in held for name in pair)}
+    used = taken | set(kept.values())
+    top = max(taken, default=0)
+    bridges = (n for n in range(max(FIRST_BRIDGE, top + 1), 2**31) if n not in used)
+    given = {pair[0]: next(bridges) for pair in wanted if len(pair) == 1 and pair[0] not in kept}
+    used |= set(given.values())
+    start = max(FIRST_PAIR, max({top, *given.values()}) + 1)
+    evens = (n for n in range(start + start % 2, 2**31, 2) if n not in used and n + 1 not in used)
+    for pair in wanted:
+        if len(pair) == 2 and pair[0] not in kept:
+            number = next(evens)
+            given |= {pair[0]: number, pair[1]: number + 1}
+    return {name: (kept | given)[name] for pair in wanted for name in pair}
+
+
+def _ports(topology: Topology) -> Iterator[tuple[str, ...]]:
+    """What needs an index: (bridge,) or (lower end, upper end), named `node/interface`."""
+    for bridge in topology.bridges:
+        yield (f"host/{bridge.name}",)
+    for node in topology.nodes:
+        for bridge_name, name in interfaces(node, topology).items():
+            yield (f"{node.name}/{name}", f"host/{node.name}/{bridge_name}")
+    for cable in topology.cables:
+        upper, lower = cable.ends
+        yield (f"{lower.node}/{lower.interface}", f"{upper.node}/{upper.interface}")
+
+
+def _addresses(topology: Topology, held: Mapping[str, str]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for bridge in topology.bridges:
+        members = [(node.name, a) for node in topology.nodes for a in node.networks if a.bridge == bridge.name]
+        for subnet in bridge.subnets:
+            given |= _pool(bridge, subnet, members, held)
+    return given
+
+
+def _pool(
+    bridge: Bridge, subnet: Network, members: Iterable[tuple[str, Attachment]], held: Mapping[str, str]
+) -> dict[str, str]:
+    """The automatic addresses of one subnet."""
+    fixed = {a.ip if subnet.version == 4 else a.ip6 for _, a in members}
+    automatic = [
+        f"{node}/{bridge.name}/{subnet.version}"
+        for node, a in members
+        if (a.ip if subnet.version == 4 else a.ip6) is None
+    ]
+    span: Network = bridge.ip_range if subnet.version == 4 and bridge.ip_range else subnet
+    first, last = int(span.network_address), int(span.broadcast_address)
+    reserved = {int(x) for x in fixed if x is not None} | {int(gateway(bridge, subnet)), int(subnet.network_address)}
+    if not isinstance(subnet, IPv6Network):
+        reserved.add(int(subnet.broadcast_address))
+    given: dict[str, int] = {}
+    for name in automatic:
+        if name in held and first <= (number := int(_address(subnet.version, held[name]))) <= last:
+            if number not in reserved:
+                given[name] = number
+                reserved.add(number)
+    free = (number for number in range(first, last + 1) if number not in reserved)
+    for name in automatic:
+        if name not in given:
+            given[name] = next(free)
+    return {name: str(IPv4Address(n) if subnet.version == 4 else IPv6Address(n)) for name, n in given.items()}

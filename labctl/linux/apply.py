@@ -1,0 +1,166 @@
+"""Carries out a plan: one loop in one thread. Nothing else changes the kernel's state of a lab.
+
+Netlink messages wait in a queue for each namespace and leave together; the host's queue goes first, since that is
+where every pair of interfaces is made. Whatever must see them done (a sysctl of an interface, the end) flushes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from labctl.errors import KernelError
+from labctl.linux import nft
+from labctl.linux.messages import Indexes, messages
+from labctl.linux.place import NETNS, Interrupted, Namespaces, Place, stop
+from labctl.plan import Add, Change, Op, Plan, Remove
+from labctl.shell import shell
+from labctl.state import HOST, File, Namespace, Ruleset, Sysctl
+
+GONE = {
+    errno.ENODEV,  # the interface
+    errno.ENOENT,  # a name
+    errno.ESRCH,  # the route
+    errno.EADDRNOTAVAIL,  # the address
+}
+CAUSES = {
+    errno.EPERM: "labctl needs CAP_NET_ADMIN and CAP_SYS_ADMIN here: run it as root.",
+    errno.EEXIST: "Something else took this name, number or address in the meantime; 'labctl up' again will say what.",
+    errno.EOPNOTSUPP: "This kernel lacks what the operation needs; 'modprobe' may bring it.",
+    errno.ENETUNREACH: "The next hop is on none of the node's networks.",
+    errno.EXFULL: "A bridge has at most 1023 ports.",
+    errno.ENOSPC: "A limit of this kernel is reached; see /proc/sys/user/max_net_namespaces.",
+    errno.EMFILE: "Too few file descriptors; raise 'ulimit -n'.",
+}
+
+Found = Mapping[str, str]  # sysctls of the host as they were: what removing one restores
+Report = Callable[[Op], None]
+
+
+class Worker:
+    """The state of one walk through a plan."""
+
+    def __init__(self, namespaces: Namespaces, prefix: str, indexes: Indexes, found: Found) -> None:
+        self._namespaces = namespaces
+        self._prefix = prefix
+        self._indexes = indexes
+        self._found = found
+        self._waiting: dict[str, list[tuple[Op, bytes]]] = {}
+
+    def perform(self, plan: Plan, report: Report) -> None:
+        """Raises KernelError at the first refusal (what came before it is done) and Interrupted when told to stop."""
+        removing = True
+        for op in plan:
+            if stop.is_set():
+                raise Interrupted
+            if removing and not isinstance(op, Remove):
+                removing = self.flush()
+            self._one(op)
+            report(op)
+        self.flush()
+
+    def _one(self, op: Op) -> None:
+        match op:
+            case Add(Namespace()) | Change(_, Namespace()) | Remove(Namespace()):
+                self._try(op, lambda: self._namespace(op))
+            case Add(Sysctl() as sysctl) | Change(_, Sysctl() as sysctl):
+                self._try(op, lambda: self._sysctl(sysctl))
+            case Remove(Sysctl() as sysctl):
+                if sysctl.node == HOST and sysctl.name in self._found:
+                    self._try(op, lambda: write(sysctl.name, self._found[sysctl.name]))
+            case Add(Ruleset() as ruleset) | Change(_, Ruleset() as ruleset):
+                self._ruleset(op, ruleset.text)
+            case Remove(Ruleset() as ruleset):
+                self._ruleset(op, f"delete table inet {ruleset.table}\n")
+            case Add(File() as file) | Change(_, File() as file):
+                self._try(op, lambda: self._file(file))
+            case Remove(File() as file):
+                self._try(op, (self._namespaces.place.etc(file.node) / file.name).unlink)
+            case _:
+                for node, message in messages(op, self._namespaces.fd, self._indexes):
+                    self._waiting.setdefault(node, []).append((op, message))
+
+    def flush(self) -> bool:
+        """Sends what waits, the host's first. Answers False: nothing does any more."""
+        waiting, self._waiting = self._waiting, {}
+        for node in sorted(waiting, key=lambda node: node != HOST):
+            ops = waiting[node]
+            socket = self._namespaces.socket(node)
+            for refusal in socket.send([message for _, message in ops]):
+                op = ops[refusal.position][0]
+                if not (isinstance(op, Remove) and refusal.errno in GONE):
+                    raise self._error(op, refusal.errno, refusal.reason)
+        return False
+
+    def _try(self, op: Op, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except OSError as error:
+            if not (isinstance(op, Remove) and error.errno in GONE):
+                raise self._error(op, error.errno or 0, error.strerror or "") from error
+
+    def _error(self, op: Op, code: int, reason: str) -> KernelError:
+        return KernelError(shell(op, self._prefix), code, reason, CAUSES.get(code, ""))
+
+    def _namespace(self, op: Op) -> None:
+        place = self._namespaces.place
+        match op:
+            case Add(Namespace() as namespace):
+                self._namespaces.create(namespace.node)
+                name(place, namespace)
+            case Change(_, Namespace() as namespace):
+                name(place, namespace)
+            case Remove(Namespace() as namespace):
+                unname(place, namespace)
+                self._namespaces.remove(namespace.node)
+
+    def _sysctl(self, sysctl: Sysctl) -> None:
+        if sysctl.interface:
+            self.flush()
+        self._namespaces.enter(sysctl.node)
+        write(sysctl.name, sysctl.value)
+
+    def _ruleset(self, op: Op, text: str) -> None:
+        self._namespaces.enter(HOST)
+        complaint = nft.load(text)
+        if complaint and not (isinstance(op, Remove) and "No such file" in complaint):
+            raise self._error(op, errno.EINVAL, complaint)
+
+    def _file(self, file: File) -> None:
+        """Written in place: a running process has the file mounted and sees the change."""
+        folder = self._namespaces.place.etc(file.node)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / file.name).write_text(file.text)
+
+
+def path(sysctl: str) -> Path:
+    """The file below /proc/sys; in sysctl(8)'s dotted form an interface's own dots are slashes."""
+    return Path("/proc/sys", sysctl.translate(str.maketrans("./", "/.")))
+
+
+def write(sysctl: str, value: str) -> None:
+    path(sysctl).write_text(f"{value}\n")
+
+
+def read(sysctl: str) -> str | None:
+    """The value in the calling thread's namespace, several fields separated by single spaces; None where unknown."""
+    try:
+        return " ".join(path(sysctl).read_text().split())
+    except FileNotFoundError:
+        return None
+
+
+def name(place: Place, namespace: Namespace) -> None:
+    """Gives a namespace its name for ip(8): a link in /run/netns. Never replaces one that leads elsewhere."""
+    NETNS.mkdir(mode=0o755, parents=True, exist_ok=True)
+    link = NETNS / namespace.netns
+    if not (link.is_symlink() and os.readlink(link) == str(place.netns(namespace.node))):
+        link.symlink_to(place.netns(namespace.node))
+
+
+def unname(place: Place, namespace: Namespace) -> None:
+    link = NETNS / namespace.netns
+    if link.is_symlink() and os.readlink(link) == str(place.netns(namespace.node)):
+        link.unlink()

@@ -1,0 +1,65 @@
+"""System calls that Python 3.11's os module lacks (os.setns and os.unshare came with 3.12)."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWNET = 0x40000000
+MS_BIND = 0x1000
+MS_REC = 0x4000
+MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
+MS_SHARED = 1 << 20
+MNT_DETACH = 2
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def unshare(flags: int) -> None:
+    """Gives the calling thread namespaces of its own. Raises OSError."""
+    _check(_libc.unshare(flags), "unshare")
+
+
+def setns(fd: int, kind: int = CLONE_NEWNET) -> None:
+    """Moves the calling thread into a namespace. Raises OSError."""
+    _check(_libc.setns(fd, kind), "setns")
+
+
+def mount(source: str, target: str, kind: str = "", flags: int = 0) -> None:
+    result = _libc.mount(source.encode(), target.encode(), kind.encode() or None, flags, None)
+    _check(result, f"mount {source} {target}")
+
+
+def umount(target: str, flags: int = MNT_DETACH) -> None:
+    _check(_libc.umount2(target.encode(), flags), f"umount {target}")
+
+
+def is_mount(path: str) -> bool:
+    """Whether something is mounted exactly here. Unlike os.path.ismount it also sees a bind of the same file system."""
+    try:
+        return _mount_id(path) != _mount_id(os.path.dirname(path))
+    except FileNotFoundError:
+        return False
+
+
+def _mount_id(path: str) -> str:
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        with open(f"/proc/self/fdinfo/{fd}") as file:
+            return next(line for line in file if line.startswith("mnt_id:"))
+    finally:
+        os.close(fd)
+
+
+def sethostname(name: str) -> None:
+    encoded = name.encode()
+    _check(_libc.sethostname(encoded, len(encoded)), "sethostname")
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")

@@ -1,0 +1,108 @@
+"""The machine as lab.py sees it: a few verbs, each safe to call from the main thread."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from itertools import groupby
+
+from labctl.conflicts import Site
+from labctl.errors import KernelError, UsageError
+from labctl.linux import nft, services, store
+from labctl.linux.apply import Worker, read
+from labctl.linux.messages import IFF_UP
+from labctl.linux.netlink import RTM_SETLINK, encode
+from labctl.linux.observe import exists
+from labctl.linux.observe import observe as _observe
+from labctl.linux.place import NETNS, Namespaces, Place, in_thread
+from labctl.linux.survey import nameservers, netns_names, survey
+from labctl.linux.teardown import teardown
+from labctl.plan import Add, Op, Plan, Remove
+from labctl.record import Record
+from labctl.shell import shell
+from labctl.state import HOST, Link, Service, State
+
+__all__ = ["apply", "has_netns_folder", "must_be_root", "nameservers", "observe", "prepare", "read", "teardown"]
+
+
+def must_be_root() -> None:
+    """Raises UsageError for an ordinary user."""
+    if os.geteuid() != 0:
+        raise UsageError(
+            "labctl makes network namespaces and interfaces, and for that it must run as root.",
+            "Run it with sudo, or in a VM or container where you are root.",
+        )
+
+
+def has_netns_folder() -> bool:
+    return NETNS.is_dir()
+
+
+def site(place: Place, new: bool) -> Site:
+    """The host as found; that of a new isolated lab does not exist yet and is empty."""
+    if place.isolated and new:
+        return Site(netns=netns_names())
+    return in_thread(lambda: survey(place, f"labctl-{place.lab}"))
+
+
+def observe(expected: State, place: Place, rules_as_listed: str) -> State:
+    return in_thread(lambda: _observe(expected, place, rules_as_listed))
+
+
+def prepare(place: Place) -> None:
+    """The lab's folder of namespaces and, for an isolated lab, its host's namespace. Does nothing the second time."""
+    store.prepare(place)
+    if place.isolated and not exists(place, HOST):
+        in_thread(lambda: _create_host(place))
+
+
+def _create_host(place: Place) -> None:
+    with Namespaces(place) as namespaces:
+        namespaces.create(HOST)
+        up = {"index": 1, "flags": IFF_UP, "change": IFF_UP}
+        namespaces.socket(HOST).send([encode("ifinfmsg", RTM_SETLINK, 0, up, ())])
+
+
+def apply(plan: Plan, place: Place, record: Record, restore: dict[str, str], report: Callable[[Op], None]) -> None:
+    """Carries out a plan in its order: kernel operations in the namespaces' thread, services from this one.
+
+    A service is forked, and a process should fork only while it has one thread.
+    """
+    states = (item for op in plan for item in (op.item, getattr(op, "before", op.item)))
+    links = [item for item in (*record.state.items, *states) if isinstance(item, Link)]
+    indexes = {(end.node, end.name): end.index for link in links for end in link.ends}
+
+    def kernel(ops: Plan) -> None:
+        with Namespaces(place) as namespaces:
+            Worker(namespaces, record.prefix, indexes, restore).perform(ops, report)
+
+    for is_service, group in groupby(plan, lambda op: isinstance(op.item, Service)):
+        ops = tuple(group)
+        if is_service:
+            for op in ops:
+                _service(op, place, record.prefix)
+                report(op)
+        else:
+            in_thread(lambda ops=ops: kernel(ops))  # type: ignore[misc]
+
+
+def _service(op: Op, place: Place, prefix: str) -> None:
+    assert isinstance(op.item, Service)
+    try:
+        if isinstance(op, Remove):
+            services.end(place, [op.item.node], services.marked(op.item))
+        if isinstance(op, Add):
+            services.start(place, op.item)
+    except OSError as error:
+        raise KernelError(shell(op, prefix), error.errno or 0, error.strerror or "") from error
+
+
+def rules_as_listed(place: Place) -> str:
+    """The lab's table as nft lists it now."""
+
+    def listed() -> str:
+        with Namespaces(place) as namespaces:
+            namespaces.enter(HOST)
+            return nft.listing(f"labctl-{place.lab}")
+
+    return in_thread(listed)

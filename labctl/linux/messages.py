@@ -1,0 +1,158 @@
+"""Operations on links, addresses and routes as netlink messages, each with the node whose socket sends it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from labctl.linux import netlink
+from labctl.linux.netlink import encode
+from labctl.plan import Add, Change, Op, Remove
+from labctl.state import HOST, Address, Link, Port, Route
+
+IFF_UP = 0x1
+IFA_F_NODAD = 0x02
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_HOST = 0, 253, 254
+RTPROT_BOOT = 3  # what ip(8) writes, so that a node's routes look as Docker's
+ADDR_GEN_EUI64, ADDR_GEN_NONE = 0, 1
+
+Message = tuple[str, bytes]  # the node whose socket sends it
+Attributes = list[tuple[str, Any]]
+Indexes = Mapping[tuple[str, str], int]
+
+
+def messages(op: Op, fd: Callable[[str], int], indexes: Indexes) -> Iterator[Message]:
+    """What carries out one operation; `fd` opens a node's namespace, `indexes` tells (node, interface)."""
+    match op:
+        case Add(Link() as link):
+            yield from _add_link(link, fd, indexes)
+        case Change(Link() as before, Link() as link):
+            for old, new in zip(before.ends, link.ends, strict=True):
+                yield from _set_port(old, new, indexes)
+            if before.stp != link.stp:
+                yield link.node, _bridge(netlink.RTM_NEWLINK, 0, link)
+        case Remove(Link() as link):
+            yield link.node, encode("ifinfmsg", netlink.RTM_DELLINK, 0, {"index": link.ends[0].index}, ())
+        case Add(Address() as a):
+            yield a.node, _address(netlink.RTM_NEWADDR, netlink.CREATE, a, indexes)
+        case Remove(Address() as a):
+            yield a.node, _address(netlink.RTM_DELADDR, 0, a, indexes)
+        case Add(Route() as route):
+            yield route.node, _route(netlink.RTM_NEWROUTE, netlink.CREATE, route, indexes)
+        case Remove(Route() as route):
+            yield route.node, _route(netlink.RTM_DELROUTE, 0, route, indexes)
+        case _:
+            raise TypeError(op)
+
+
+def _add_link(link: Link, fd: Callable[[str], int], indexes: Indexes) -> Iterator[Message]:
+    near, far = link.ends[0], link.ends[-1]
+    if link.kind == "veth":
+        yield HOST, _veth(near, far, fd)
+    elif link.kind == "bridge":
+        yield near.node, _bridge(netlink.RTM_NEWLINK, netlink.CREATE, link)
+    for port in dict.fromkeys((near, far)):
+        yield from _set_port(None, port, indexes)
+
+
+def _veth(near: Port, far: Port, fd: Callable[[str], int]) -> bytes:
+    """Both ends in place, under their final names (0.4 ms; moving one afterwards costs 17 ms).
+
+    The far end's index counts only when the near end has one too (drivers/net/veth.c, rtnl_create_link).
+    """
+    peer = {"index": far.index, "attrs": [*_new_port(far), ("IFLA_NET_NS_FD", fd(far.node))]}
+    data = {"attrs": [("VETH_INFO_PEER", peer)]}
+    where: Attributes = [("IFLA_NET_NS_FD", fd(near.node))] if near.node != HOST else []
+    info = ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", data)]})
+    attributes = [*_new_port(near), *where, info]
+    return encode("ifinfmsg", netlink.RTM_NEWLINK, netlink.CREATE, {"index": near.index}, attributes)
+
+
+def _new_port(port: Port) -> Attributes:
+    """One queue each way: by default a veth has one per CPU and costs twice the time."""
+    one = [("IFLA_NUM_TX_QUEUES", 1), ("IFLA_NUM_RX_QUEUES", 1)]
+    group = [("IFLA_GROUP", port.group)] if port.group else []
+    return [("IFLA_IFNAME", port.name), ("IFLA_ADDRESS", port.mac), ("IFLA_MTU", port.mtu), *group, *one]
+
+
+def _bridge(type_: int, flags: int, link: Link) -> bytes:
+    port = link.ends[0]
+    data = {"attrs": [("IFLA_BR_STP_STATE", int(link.stp))]}
+    info = ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge"), ("IFLA_INFO_DATA", data)]})
+    own = [] if not flags else [attribute for attribute in _new_port(port) if "QUEUES" not in attribute[0]]
+    return encode("ifinfmsg", type_, flags, {"index": port.index}, [*own, info])
+
+
+def _set_port(before: Port | None, after: Port, indexes: Indexes) -> Iterator[Message]:
+    """From a port as created (None) or as found to what it should be.
+
+    Up goes in a message of its own and last: the kernel would raise the interface before it reads how IPv6
+    addresses are made (net/core/rtnetlink.c, do_setlink).
+    """
+
+    def same(attribute: str, created: object) -> bool:
+        return bool(getattr(after, attribute) == (getattr(before, attribute) if before else created))
+
+    fields = {"index": after.index}
+    attributes: Attributes = []
+    if not same("mac", after.mac):
+        attributes.append(("IFLA_ADDRESS", after.mac))
+    if not same("mtu", after.mtu):
+        attributes.append(("IFLA_MTU", after.mtu))
+    if not same("group", after.group):
+        attributes.append(("IFLA_GROUP", after.group))
+    if not same("alias", ""):
+        attributes.append(("IFLA_IFALIAS", after.alias))
+    if not same("master", None):
+        attributes.append(("IFLA_MASTER", indexes[after.node, after.master] if after.master else 0))
+    if not same("link_local", True):
+        mode = ADDR_GEN_EUI64 if after.link_local else ADDR_GEN_NONE
+        ipv6 = ("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", mode)]})
+        attributes.append(("IFLA_AF_SPEC", {"attrs": [ipv6]}))
+    if attributes:
+        yield after.node, encode("ifinfmsg", netlink.RTM_SETLINK, 0, fields, attributes)
+    if not same("isolated", False):
+        yield after.node, _isolated(after)
+    if not same("up", False):
+        flags = {"flags": IFF_UP if after.up else 0, "change": IFF_UP}
+        yield after.node, encode("ifinfmsg", netlink.RTM_SETLINK, 0, fields | flags, ())
+
+
+def _isolated(port: Port) -> bytes:
+    """A bridge port's own setting: `bridge link set … isolated`."""
+    data = {"attrs": [("IFLA_BRPORT_ISOLATED", int(port.isolated))]}
+    slave = {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", data)]}
+    return encode("ifinfmsg", netlink.RTM_NEWLINK, 0, {"index": port.index}, [("IFLA_LINKINFO", slave)])
+
+
+def _address(type_: int, flags: int, address: Address, indexes: Indexes) -> bytes:
+    """IPv6 without duplicate detection: the lab gave the address out, and a second of waiting helps nobody."""
+    ip, net = address.interface.ip, address.interface.network
+    fields = {
+        "family": socket.AF_INET if ip.version == 4 else socket.AF_INET6,
+        "prefixlen": net.prefixlen,
+        "flags": IFA_F_NODAD if ip.version == 6 else 0,
+        "index": indexes[address.node, address.dev],
+    }
+    attributes: Attributes = [("IFA_LOCAL", str(ip)), ("IFA_ADDRESS", str(ip))]
+    if ip.version == 4 and net.prefixlen < 31:
+        attributes.append(("IFA_BROADCAST", str(net.broadcast_address)))
+    return encode("ifaddrmsg", type_, flags, fields, attributes)
+
+
+def _route(type_: int, flags: int, route: Route, indexes: Indexes) -> bytes:
+    fields = {
+        "family": socket.AF_INET if route.to.version == 4 else socket.AF_INET6,
+        "dst_len": route.to.prefixlen,
+        "table": route.table if route.table < 256 else 0,
+        "proto": RTPROT_BOOT,
+        "scope": RT_SCOPE_UNIVERSE if route.via or route.to.version == 6 else RT_SCOPE_LINK,
+        "type": 1,  # RTN_UNICAST
+    }
+    attributes: Attributes = [("RTA_TABLE", route.table)]
+    attributes += [("RTA_DST", str(route.to.network_address))] if route.to.prefixlen else []
+    attributes += [("RTA_GATEWAY", str(route.via))] if route.via else []
+    attributes += [("RTA_OIF", indexes[route.node, route.dev])] if route.dev else []
+    attributes += [("RTA_PRIORITY", route.metric)] if route.metric else []
+    return encode("rtmsg", type_, flags, fields, attributes)

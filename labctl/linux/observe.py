@@ -1,0 +1,186 @@
+"""What the machine really has of a state: for each expected item its true version, and nothing for what is missing.
+
+Everything else in a namespace is none of our business here: what labctl did not make, it neither reports nor removes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any
+
+from labctl.linux import libc, netlink, nft
+from labctl.linux.apply import read
+from labctl.linux.messages import ADDR_GEN_NONE, IFF_UP, RTPROT_BOOT
+from labctl.linux.place import NETNS, Namespaces, Place
+from labctl.linux.services import running
+from labctl.state import HOST, Address, File, Item, Link, Namespace, Port, Route, Ruleset, Service, State, Sysctl
+
+AF_INET, AF_INET6 = 2, 10
+RTPROT_STATIC = 4
+SKIP_STATISTICS = 8  # RTEXT_FILTER_SKIP_STATS
+
+
+def observe(expected: State, place: Place, rules_as_listed: str = "") -> State:
+    """Runs inside `in_thread`. `rules_as_listed` is how nft listed the lab's table when it was last loaded."""
+    with Namespaces(place) as namespaces:
+        nodes = sorted({item.node for item in expected.items} | {HOST})
+        there = {node: Inside(node, namespaces) for node in nodes if exists(place, node)}
+        services = running(place, expected)
+        found: list[Item] = []
+        for item in expected.items:
+            found += _true_version(item, there, place, services, rules_as_listed)
+        return State.of(found)
+
+
+def exists(place: Place, node: str) -> bool:
+    """Whether the node's file is still a namespace."""
+    return libc.is_mount(str(place.netns(node))) or (node == HOST and not place.isolated)
+
+
+class Inside:
+    """What one namespace holds, read when first asked for."""
+
+    def __init__(self, node: str, namespaces: Namespaces) -> None:
+        self.node = node
+        self._namespaces = namespaces
+        self._links: dict[str, Any] | None = None
+        self._addresses: set[tuple[int, str]] | None = None
+        self._routes: list[Route] | None = None
+
+    def sysctl(self, name: str) -> str | None:
+        self._namespaces.enter(self.node)
+        return read(name)
+
+    def table(self, name: str) -> str:
+        self._namespaces.enter(self.node)
+        return nft.listing(name)
+
+    def links(self) -> dict[str, Any]:
+        if self._links is None:
+            found = self._namespaces.socket(self.node).dump("ifinfmsg", netlink.RTM_GETLINK)
+            self._links = {message.get_attr("IFLA_IFNAME"): message for message in found}
+        return self._links
+
+    def index(self, name: str | None) -> int:
+        message = self.links().get(name or "")
+        return int(message["index"]) if message else 0
+
+    def name(self, index: int | None) -> str | None:
+        return next((name for name, message in self.links().items() if message["index"] == index), None)
+
+    def addresses(self) -> set[tuple[int, str]]:
+        """(index, address with prefix length)"""
+        if self._addresses is None:
+            found = self._namespaces.socket(self.node).dump("ifaddrmsg", netlink.RTM_GETADDR)
+            self._addresses = {
+                (m["index"], f"{m.get_attr('IFA_LOCAL') or m.get_attr('IFA_ADDRESS')}/{m['prefixlen']}") for m in found
+            }
+        return self._addresses
+
+    def routes(self) -> list[Route]:
+        """Unicast routes that somebody added."""
+        if self._routes is None:
+            socket = self._namespaces.socket(self.node)
+            found = [m for family in (AF_INET, AF_INET6) for m in socket.dump("rtmsg", netlink.RTM_GETROUTE, family=family)]
+            self._routes = [self._route(m) for m in found if m["proto"] in (RTPROT_BOOT, RTPROT_STATIC)]
+        return self._routes
+
+    def _route(self, message: Any) -> Route:
+        default = "0.0.0.0" if message["family"] == AF_INET else "::"
+        via = message.get_attr("RTA_GATEWAY")
+        return Route(
+            self.node,
+            ip_network(f"{message.get_attr('RTA_DST') or default}/{message['dst_len']}"),
+            ip_address(via) if via else None,
+            self.name(message.get_attr("RTA_OIF")),
+            message.get_attr("RTA_PRIORITY") or 0,
+            message.get_attr("RTA_TABLE") or message["table"],
+        )
+
+    def port(self, expected: Port) -> Port | None:
+        message = self.links().get(expected.name)
+        if message is None:
+            return None
+        slave = (message.get_attr("IFLA_LINKINFO") or {}).get("attrs", [])
+        return Port(
+            self.node,
+            expected.name,
+            message["index"],
+            message.get_attr("IFLA_ADDRESS"),
+            message.get_attr("IFLA_MTU"),
+            up=bool(message["flags"] & IFF_UP),
+            master=self.name(message.get_attr("IFLA_MASTER")),
+            isolated=bool(_nested(slave, "IFLA_INFO_SLAVE_DATA", "IFLA_BRPORT_ISOLATED")),
+            alias=message.get_attr("IFLA_IFALIAS") or "",
+            group=message.get_attr("IFLA_GROUP") or 0,
+            link_local=_nested(_attributes(message, "IFLA_AF_SPEC"), "AF_INET6", "IFLA_INET6_ADDR_GEN_MODE") != ADDR_GEN_NONE,
+        )
+
+
+def _attributes(message: Any, name: str) -> list[tuple[str, Any]]:
+    found = message.get_attr(name)
+    return list(found["attrs"]) if found else []
+
+
+def _nested(attributes: list[tuple[str, Any]], *names: str) -> Any:
+    """The value down a path of nested attributes, or None."""
+    for name in names:
+        found: Any = dict(attributes).get(name)
+        attributes = found["attrs"] if hasattr(found, "get") and found.get("attrs") else []
+    return found
+
+
+There = dict[str, Inside]
+
+
+def _true_version(
+    item: Item, there: There, place: Place, services: set[Service], rules_as_listed: str
+) -> Iterator[Item]:
+    if isinstance(item, File):
+        path = place.etc(item.node) / item.name
+        if path.exists():
+            yield File(item.node, item.name, path.read_text())
+    elif isinstance(item, Service):
+        yield from {item} & services
+    elif item.node in there:
+        yield from _in_namespace(item, there, place, rules_as_listed)
+
+
+def _in_namespace(item: Item, there: There, place: Place, rules_as_listed: str) -> Iterator[Item]:
+    inside = there[item.node]
+    match item:
+        case Namespace():
+            link = NETNS / item.netns
+            named = link.is_symlink() and os.readlink(link) == str(place.netns(item.node))
+            yield Namespace(item.node, item.netns if named else "")
+        case Sysctl():
+            value = inside.sysctl(item.name)
+            if value is not None:
+                yield Sysctl(item.node, item.name, value)
+        case Link():
+            yield from _link(item, there)
+        case Address():
+            if (inside.index(item.dev), str(item.interface)) in inside.addresses():
+                yield item
+        case Route():
+            yield from (route for route in inside.routes() if route.key == item.key)
+        case Ruleset():
+            listed = inside.table(item.table)
+            if listed:
+                yield item if listed == rules_as_listed else Ruleset(item.table, listed)
+
+
+def _link(expected: Link, there: There) -> Iterator[Link]:
+    ends = [there[end.node].port(end) if end.node in there else None for end in expected.ends]
+    near = ends[0]
+    if near is None or (expected.kind == "loopback" and not near.up):
+        return
+    message = there[near.node].links()[near.name]
+    kind = "loopback" if near.name == "lo" else _nested(_attributes(message, "IFLA_LINKINFO"), "IFLA_INFO_KIND")
+    data = (message.get_attr("IFLA_LINKINFO") or {}).get("attrs", [])
+    stp = bool(_nested(data, "IFLA_INFO_DATA", "IFLA_BR_STP_STATE")) if kind == "bridge" else False
+    if len(ends) == 2 and ends[1] and message.get_attr("IFLA_LINK") != ends[1].index:
+        ends[1] = None  # a stranger under the name of the other end
+    yield Link(str(kind), tuple(end for end in ends if end), stp)

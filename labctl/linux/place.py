@@ -1,0 +1,147 @@
+"""Where a lab lives on this machine: its folder, its namespaces' files and its namespaces' open ends."""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from labctl.linux import libc
+from labctl.linux.netlink import Socket
+from labctl.state import HOST
+
+RUN = Path("/run/labctl")  # tmpfs: gone at a reboot, as the namespaces are
+NETNS = Path("/run/netns")  # where ip(8) looks for names
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Paths of one lab. The host's namespace is the one labctl was started in, or the lab's own."""
+
+    lab: str
+    isolated: bool = False
+
+    @property
+    def directory(self) -> Path:
+        return RUN / self.lab
+
+    @property
+    def mounts(self) -> Path:
+        """The folder of bind mounts that keep the namespaces alive; whatever is in it is the lab's."""
+        return self.directory / "netns"
+
+    def netns(self, node: str) -> Path:
+        if node == HOST and not self.isolated:
+            return Path(f"/proc/{os.getpid()}/ns/net")  # the main thread's, whichever thread asks
+        return self.mounts / node
+
+    def etc(self, node: str) -> Path:
+        return self.directory / "etc" / node
+
+    def log(self, node: str, service: str) -> Path:
+        return self.directory / "log" / f"{node}.{service}.log"
+
+
+class Namespaces:
+    """The namespaces of one lab, seen from one thread. Only ever used inside `in_thread`: it wanders about."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._inside: str | None = None
+        self._fds: dict[str, int] = {}
+        self._sockets: dict[str, Socket] = {}
+        _raise_fd_limit()
+
+    def __enter__(self) -> Namespaces:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for socket in self._sockets.values():
+            socket.close()
+        for fd in self._fds.values():
+            os.close(fd)
+
+    def create(self, node: str) -> None:
+        """A new network namespace, kept by a bind mount; the thread stays in it. Raises OSError."""
+        target = self.place.netns(node)
+        libc.unshare(libc.CLONE_NEWNET)
+        self._inside = None
+        target.touch(mode=0o444)
+        libc.mount("/proc/thread-self/ns/net", str(target), flags=libc.MS_BIND)
+        self._inside = node
+        self.socket(node)
+
+    def remove(self, node: str) -> None:
+        """Lets go of a namespace; the kernel takes it away with the last process in it. Raises OSError."""
+        if node in self._sockets:
+            self._sockets.pop(node).close()
+        if node in self._fds:
+            os.close(self._fds.pop(node))
+        target = self.place.netns(node)
+        if libc.is_mount(str(target)):
+            libc.umount(str(target))
+        target.unlink(missing_ok=True)
+
+    def fd(self, node: str) -> int:
+        if node not in self._fds:
+            self._fds[node] = os.open(self.place.netns(node), os.O_RDONLY | os.O_CLOEXEC)
+        return self._fds[node]
+
+    def enter(self, node: str) -> None:
+        if self._inside != node:
+            libc.setns(self.fd(node))
+            self._inside = node
+
+    def socket(self, node: str) -> Socket:
+        if node not in self._sockets:
+            self.enter(node)
+            self._sockets[node] = Socket()
+        return self._sockets[node]
+
+
+class Interrupted(Exception):
+    """The work in a thread was told to stop."""
+
+
+stop = threading.Event()
+
+
+def in_thread(work: Callable[[], T]) -> T:
+    """Does work in a thread of its own, which may enter namespaces, while this one never leaves the host's.
+
+    An interrupt sets `stop`; work that looks at it ends early, and the interrupt is raised again once it has.
+    """
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:
+            errors.append(error)
+
+    stop.clear()
+    thread = threading.Thread(target=run, name="labctl-namespaces")
+    thread.start()
+    try:
+        thread.join()
+    except BaseException:
+        stop.set()
+        thread.join()
+        raise
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def _raise_fd_limit() -> None:
+    """Two descriptors a node; the usual soft limit of 1024 ends at 500."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,56 @@
+"""What else is on the host that a lab is about to stand on: links, routes, names. Reading only, no privilege needed."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+from labctl.conflicts import HostLink, HostRoute, Site
+from labctl.linux import netlink, nft
+from labctl.linux.observe import AF_INET, AF_INET6
+from labctl.linux.place import NETNS, Namespaces, Place
+from labctl.state import HOST
+from labctl.topology import IPAddress
+
+RT_TABLE_LOCAL = 255
+
+
+def survey(place: Place, table: str) -> Site:
+    """Runs inside `in_thread`."""
+    with Namespaces(place) as namespaces:
+        socket = namespaces.socket(HOST)
+        links = host_links(socket)
+        names = {link.index: link.name for link in links}
+        messages = [m for f in (AF_INET, AF_INET6) for m in socket.dump("rtmsg", netlink.RTM_GETROUTE, family=f)]
+        routes = [
+            HostRoute(ip_network(f"{m.get_attr('RTA_DST')}/{m['dst_len']}"), names.get(m.get_attr("RTA_OIF"), ""))
+            for m in messages
+            if m.get_attr("RTA_DST") and m["table"] != RT_TABLE_LOCAL and m["type"] == 1  # RTN_UNICAST
+        ]
+        namespaces.enter(HOST)
+        return Site(tuple(links), tuple(routes), netns_names(), bool(nft.listing(table)))
+
+
+def host_links(socket: netlink.Socket) -> list[HostLink]:
+    return [
+        HostLink(m.get_attr("IFLA_IFNAME"), m["index"], m.get_attr("IFLA_GROUP") or 0, m.get_attr("IFLA_IFALIAS") or "")
+        for m in socket.dump("ifinfmsg", netlink.RTM_GETLINK)
+    ]
+
+
+def netns_names() -> frozenset[str]:
+    return frozenset(entry.name for entry in NETNS.iterdir()) if NETNS.is_dir() else frozenset()
+
+
+def nameservers() -> tuple[IPAddress, ...]:
+    """The machine's DNS servers that a node can reach: not those on its loopback (Docker leaves them out too)."""
+    for path in (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf")):
+        try:
+            lines = [line.split() for line in path.read_text().splitlines()]
+        except (OSError, UnicodeDecodeError):
+            continue
+        texts = [words[1].partition("%")[0] for words in lines if len(words) > 1 and words[0] == "nameserver"]
+        found = tuple(server for text in texts if not (server := ip_address(text)).is_loopback)
+        if found:
+            return found
+    return ()

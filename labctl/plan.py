@@ -1,0 +1,171 @@
+"""The difference between what is meant and what is there, as an ordered tuple of operations.
+
+Pure: knows the nouns and in which order the kernel wants them, not how they are carried out. How an operation
+reads in shell is shell.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from labctl.state import HOST, Address, File, Item, Key, Link, Namespace, Port, Route, Ruleset, Service, State
+from labctl.state import Sysctl, natural
+
+
+@dataclass(frozen=True)
+class Add:
+    item: Item
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Remove:
+    item: Item
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Change:
+    """The same thing with other properties, changed in place."""
+
+    before: Item
+    item: Item
+    reason: str = ""
+
+
+Op = Add | Remove | Change
+Plan = tuple[Op, ...]
+
+
+def plan(desired: State, observed: State) -> Plan:
+    """What turns `observed` into `desired`: removals from the outside in, then changes and additions as built."""
+    wanted, found = desired.by_key(), observed.by_key()
+    replaced = _replaced(wanted, found)
+    gone = [Remove(item, replaced.get(key, "")) for key, item in found.items() if key not in wanted or key in replaced]
+    found = _survivors(found, gone)
+    added = [Add(item, replaced.get(key, "")) for key, item in wanted.items() if key not in found]
+    changed = [
+        Change(found[key], item, _difference(found[key], item))
+        for key, item in wanted.items()
+        if key in found and found[key] != item
+    ]
+    removals = sorted(_explicit(gone), key=_order, reverse=True)
+    return (*removals, *sorted([*added, *changed], key=_order))
+
+
+def _replaced(wanted: dict[Key, Item], found: dict[Key, Item]) -> dict[Key, str]:
+    """Why an item of both states cannot be changed in place."""
+    return {
+        key: f"{_difference(found[key], item)}; cannot be changed in place"
+        for key, item in wanted.items()
+        if key in found and found[key] != item and not _in_place(found[key], item)
+    }
+
+
+def _in_place(before: Item, after: Item) -> bool:
+    match before, after:
+        case Link(), Link():
+            return before.kind == after.kind and [_identity(end) for end in before.ends] == [
+                _identity(end) for end in after.ends
+            ]
+        case (Service(), _) | (Route(), _):
+            return False
+        case _:
+            return True
+
+
+def _identity(port: Port) -> tuple[str, str, int]:
+    return (port.node, port.name, port.index)
+
+
+def _difference(before: Item, after: Item) -> str:
+    """For example `mtu 1400 instead of 1500`: what is there, then what was meant."""
+    texts = list(_fields(before, after))
+    if isinstance(before, Link) and isinstance(after, Link):
+        for there, meant in zip(before.ends, after.ends, strict=False):
+            texts += [f"{meant.name}: {text}" for text in _fields(there, meant)]
+    return ", ".join(texts) or "its content differs"
+
+
+def _fields(before: object, after: object) -> Iterator[str]:
+    for name, meant in vars(after).items():
+        there = vars(before).get(name)
+        if there == meant or name in ("ends", "text"):
+            continue
+        if name == "up":
+            yield "down" if meant else "up"
+        else:
+            yield f"{name} {'none' if there in (None, '') else there} instead of {meant}"
+
+
+def _survivors(found: dict[Key, Item], gone: Iterable[Remove]) -> dict[Key, Item]:
+    """What is left once the kernel has taken away all that hangs on the removed items too."""
+    removed = {op.item.key for op in gone}
+    namespaces = {op.item.node for op in gone if isinstance(op.item, Namespace)}
+    ports = {(end.node, end.name) for op in gone if isinstance(op.item, Link) for end in op.item.ends}
+    unaddressed = {(op.item.node, op.item.dev) for op in gone if isinstance(op.item, Address)}
+
+    def lost(item: Item) -> bool:
+        if isinstance(item, Link):
+            return any(end.node in namespaces for end in item.ends)
+        dev = item.interface if isinstance(item, Sysctl) else getattr(item, "dev", None)
+        return (
+            item.node in namespaces
+            or (item.node, dev) in ports
+            or (isinstance(item, Route) and (item.node, dev) in unaddressed)
+        )
+
+    return {key: item for key, item in found.items() if key not in removed and not lost(item)}
+
+
+def _explicit(gone: list[Remove]) -> list[Remove]:
+    """The removals that must be asked for: a namespace takes its inside along, an interface its addresses."""
+    namespaces = {op.item.node for op in gone if isinstance(op.item, Namespace)}
+    ports = {(end.node, end.name) for op in gone if isinstance(op.item, Link) for end in op.item.ends}
+
+    def implied(item: Item) -> bool:
+        match item:
+            case Namespace() | Service() | File() | Ruleset():
+                return False
+            case Link():
+                return item.kind == "loopback" or item.ends[0].node in namespaces
+            case Sysctl():
+                return item.node in namespaces or (item.node, item.interface) in ports
+            case _:
+                return item.node in namespaces or (item.node, item.dev) in ports
+
+    return [op for op in gone if not implied(op.item)]
+
+
+# The order of building: the host's rules before anything can forward, bridges before their ports, every namespace
+# and pair before the first address (a gateway or a cable's other end may be in a node that comes later), services last.
+def _order(op: Op) -> tuple[object, ...]:
+    item = op.item
+    match item:
+        case Ruleset():
+            return (0, item.key)
+        case Sysctl() if item.node == HOST:
+            return (1, item.key)
+        case Link(kind="bridge"):
+            return (2, natural(item.ends[0].name), 0)
+        case Address() if item.node == HOST:
+            return (2, natural(item.dev), 1, str(item.interface))
+        case Namespace():
+            return (3, natural(item.node), 0)
+        case Sysctl() if item.interface is None:
+            return (3, natural(item.node), 1, item.key)
+        case Link() if item.ends[0].node in (HOST, item.ends[-1].node):
+            return (3, natural(item.ends[-1].node), 2, natural(item.ends[-1].name))
+        case Link():
+            return (4, natural(item.ends[0].node), natural(item.ends[0].name))
+        case Sysctl():
+            return (5, natural(item.node), 0, item.key)
+        case Address():
+            return (5, natural(item.node), 1, natural(item.dev), str(item.interface))
+        case Route():
+            return (5, natural(item.node), 2, -item.to.prefixlen if item.via else -999, item.key)
+        case File():
+            return (5, natural(item.node), 3, item.key)
+        case Service():
+            return (6, natural(item.node), item.key)

@@ -1,0 +1,79 @@
+"""What is written down about a lab before anything is touched, and its JSON form. Pure.
+
+The kernel is the truth; the record only tells where to look: names, numbers given out, and what was found of the
+host's settings. Files below etc/ are not in it: they are the lab's by their location.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any
+
+from labctl.errors import LabError
+from labctl.leases import Leases
+from labctl.state import HOST, Address, File, Item, Link, Namespace, Port, Route, Ruleset, Service, State, Sysctl
+
+VERSION = 1
+NOUNS = {noun.__name__: noun for noun in (Namespace, Sysctl, Link, Address, Route, Ruleset, Service)}
+
+
+@dataclass(frozen=True)
+class Record:
+    """`found` holds the host's sysctls as they were before the first lab changed them."""
+
+    lab: str
+    file: str  # absolute path of the topology, or "-"
+    isolated: bool = False
+    prefix: str = ""  # of the names in /run/netns
+    leases: Leases = field(default_factory=Leases)
+    found: Mapping[str, str] = field(default_factory=dict)
+    rules_as_listed: str = ""  # the lab's table as nft lists it, to notice changes by hand
+    made_netns_folder: bool = False  # /run/netns did not exist
+    state: State = field(default_factory=State)  # what was meant, the last time and this time
+
+    def settings(self) -> set[str]:
+        """The host's sysctls that this lab needs."""
+        return {item.name for item in self.state.items if isinstance(item, Sysctl) and item.node == HOST}
+
+
+def dumps(record: Record) -> str:
+    data = {f.name: getattr(record, f.name) for f in fields(Record)}
+    data["leases"] = vars(record.leases)
+    data["state"] = [_row(item) for item in record.state.items if not isinstance(item, File)]
+    return json.dumps({"version": VERSION, **data}, default=str)
+
+
+def loads(text: str, source: str) -> Record:
+    """Raises LabError where the text is no record that this version understands."""
+    try:
+        data = json.loads(text)
+        if data.pop("version") != VERSION:
+            raise LabError(f"{source} was written by another version of labctl", "Use that version's 'labctl down'.")
+        data["leases"] = Leases(**data["leases"])
+        data["state"] = State.of(_item(*row) for row in data["state"])
+        return Record(**data)
+    except (ValueError, TypeError, KeyError) as error:
+        raise LabError(f"{source} is damaged: {error}", "'labctl down' still removes what it can find.") from None
+
+
+def _row(item: Item) -> list[Any]:
+    values = [[list(vars(p).values()) for p in v] if name == "ends" else v for name, v in vars(item).items()]
+    return [type(item).__name__, *values]
+
+
+def _item(noun: str, *values: Any) -> Item:
+    match noun, values:
+        case "Link", (kind, ends, *rest):
+            return Link(kind, tuple(Port(*end) for end in ends), *rest)
+        case "Address", (node, dev, interface):
+            return Address(node, dev, ip_interface(interface))
+        case "Route", (node, to, via, *rest):
+            return Route(node, ip_network(to), ip_address(via) if via else None, *rest)
+        case "Service", (node, name, command, environment, directory):
+            return Service(node, name, tuple(command), tuple((k, v) for k, v in environment), directory)
+        case _:
+            item: Item = NOUNS[noun](*values)
+            return item

@@ -1,0 +1,176 @@
+"""Operations as the shell a person would type: iproute2, sysctl, nft.
+
+Pure. `script` is complete: run by `sh -e` in a fresh network namespace it builds what `up` builds. The same lines
+serve the progress of `up` and the text of an error.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from labctl.plan import Add, Change, Op, Plan, Remove
+from labctl.state import HOST, MAIN_TABLE, Address, File, Link, Namespace, Port, Route, Ruleset, Service, Sysctl
+
+ONE_QUEUE = "numtxqueues 1 numrxqueues 1"  # by default a veth has one per CPU, and costs accordingly
+
+
+def script(plan: Plan, prefix: str = "") -> str:
+    """The plan as a POSIX shell script for `sh -e`, one stanza a node; `prefix` as in /run/netns/<prefix><node>."""
+    lines: list[str] = []
+    stanza = None
+    for op in plan:
+        title = _title(op)
+        if title != stanza:
+            lines += ["", f"# {title}"]
+            stanza = title
+        lines += [f"# {op.reason}"] if op.reason else []
+        lines.append(shell(op, prefix))
+    return "\n".join(lines).lstrip("\n") + "\n" if lines else ""
+
+
+def shell(op: Op, prefix: str = "") -> str:
+    """One operation as one or more lines of shell."""
+    match op:
+        case Add():
+            return "\n".join(_add(op, prefix))
+        case Remove():
+            return "\n".join(_remove(op, prefix))
+        case Change():
+            return "\n".join(_change(op, prefix))
+
+
+def _title(op: Op) -> str:
+    match op.item:
+        case Link(kind="bridge"):
+            return f"bridge {op.item.ends[0].name}"
+        case Address(node="host"):
+            return f"bridge {op.item.dev}"
+        case Link(ends=(near, far)) if near.node != HOST:
+            return f"cable {near.node}:{near.name} to {far.node}:{far.name}"
+        case Link():
+            return op.item.ends[-1].node
+        case item:
+            return item.node
+
+
+def _add(op: Add, prefix: str) -> Iterator[str]:
+    match op.item:
+        case Namespace() as ns:
+            yield f"ip netns add {shlex.quote(ns.netns)}"
+        case Sysctl() as sysctl:
+            yield f"{_inside(sysctl.node, prefix)}sysctl -qw {shlex.quote(f'{sysctl.name}={sysctl.value}')}"
+        case Link() as link:
+            yield from _add_link(link, prefix)
+        case Address() as a:
+            flag = " nodad" if a.interface.version == 6 else " broadcast +" if a.interface.network.prefixlen < 31 else ""
+            yield f"{_ip(a.node, prefix)} address add {a.interface}{flag} dev {a.dev}"
+        case Route() as route:
+            yield f"{_ip(route.node, prefix)} route add {_route(route)}"
+        case Ruleset() as ruleset:
+            yield f"nft -f - <<'NFT'\n{ruleset.text}NFT"
+        case File() as file:
+            folder = shlex.quote(f"/etc/netns/{prefix}{file.node}")
+            yield f"mkdir -p {folder}\ncat >{folder}/{file.name} <<'TEXT'\n{file.text}TEXT"
+        case Service() as service:
+            yield _start(service, prefix)
+
+
+def _add_link(link: Link, prefix: str) -> Iterator[str]:
+    near, far = link.ends[0], link.ends[-1]
+    if link.kind == "veth":
+        yield (
+            f"{_ip(near.node, prefix)} link add {_new_port(near)} {ONE_QUEUE} type veth"
+            f" peer name {_new_port(far)} {ONE_QUEUE} netns {shlex.quote(prefix + far.node)}"
+        )
+    elif link.kind == "bridge":
+        stp = " stp_state 1" if link.stp else ""
+        yield f"{_ip(near.node, prefix)} link add {_new_port(near)} type bridge{stp}"
+    for port in dict.fromkeys((near, far)):
+        yield from _set_port(None, port, prefix)
+
+
+def _new_port(port: Port) -> str:
+    group = f" group {port.group}" if port.group else ""
+    return f"{port.name} index {port.index} address {port.mac} mtu {port.mtu}{group}"
+
+
+def _set_port(before: Port | None, after: Port, prefix: str) -> Iterator[str]:
+    """The commands that turn a port as created (None) or as found into what it should be; up comes last."""
+    command = f"{_ip(after.node, prefix)} link set {after.name}"
+    if settings := " ".join(_settings(before, after)):
+        yield f"{command} {settings}"
+    if after.isolated != (before.isolated if before else False):
+        yield f"bridge link set dev {after.name} isolated {'on' if after.isolated else 'off'}"
+    if after.up != (before.up if before else False):
+        yield f"{command} {'up' if after.up else 'down'}"
+
+
+def _settings(before: Port | None, after: Port) -> Iterator[str]:
+    if before is not None:
+        for word, attribute in (("address", "mac"), ("mtu", "mtu"), ("group", "group")):
+            if getattr(before, attribute) != getattr(after, attribute):
+                yield f"{word} {getattr(after, attribute)}"
+    if after.alias != (before.alias if before else ""):
+        yield f"alias {shlex.quote(after.alias)}"
+    if after.link_local != (before.link_local if before else True):
+        yield f"addrgenmode {'eui64' if after.link_local else 'none'}"
+    if after.master != (before.master if before else None):
+        yield f"master {after.master}" if after.master else "nomaster"
+
+
+def _route(route: Route) -> str:
+    to = "default" if route.to.prefixlen == 0 else str(route.to)
+    words = [to if route.to.version == 4 or to != "default" else "::/0"]
+    words += [f"via {route.via}"] if route.via else []
+    words += [f"dev {route.dev}"] if route.dev else []
+    words += [f"metric {route.metric}"] if route.metric and (route.to.version, route.metric) != (6, 1024) else []
+    words += [f"table {route.table}"] if route.table != MAIN_TABLE else []
+    return " ".join(words)
+
+
+def _start(service: Service, prefix: str) -> str:
+    words = [f"{name}={shlex.quote(value)}" for name, value in service.environment]
+    words += ["setsid", f"ip netns exec {shlex.quote(prefix + service.node)}", shlex.join(service.command)]
+    return f"(cd {shlex.quote(service.directory)} && {' '.join(words)}) </dev/null >/dev/null 2>&1 &"
+
+
+def _remove(op: Remove, prefix: str) -> Iterator[str]:
+    match op.item:
+        case Namespace() as ns:
+            yield f"ip netns del {shlex.quote(ns.netns)}"
+        case Sysctl() as sysctl:
+            yield f": {sysctl.name} of {sysctl.node} keeps its value"
+        case Link() as link:
+            yield f"{_ip(link.node, prefix)} link del {link.ends[0].name}"
+        case Address() as a:
+            yield f"{_ip(a.node, prefix)} address del {a.interface} dev {a.dev}"
+        case Route() as route:
+            yield f"{_ip(route.node, prefix)} route del {_route(route)}"
+        case Ruleset() as ruleset:
+            yield f"nft delete table inet {ruleset.table}"
+        case File() as file:
+            yield f"rm -f {shlex.quote(f'/etc/netns/{prefix}{file.node}/{file.name}')}"
+        case Service() as service:
+            yield f"pkill --ns-pid … {service.name}"
+
+
+def _change(op: Change, prefix: str) -> Iterator[str]:
+    match op.before, op.item:
+        case Namespace(), Namespace() as ns:
+            yield f": the name {ns.netns} in /run/netns"
+        case Link() as before, Link() as link:
+            for old, new in zip(before.ends, link.ends, strict=True):
+                yield from _set_port(old, new, prefix)
+            if before.stp != link.stp:
+                yield f"{_ip(link.node, prefix)} link set {link.ends[0].name} type bridge stp_state {int(link.stp)}"
+        case _:
+            yield from _add(Add(op.item), prefix)
+
+
+def _ip(node: str, prefix: str) -> str:
+    return "ip" if node == HOST else f"ip -n {shlex.quote(prefix + node)}"
+
+
+def _inside(node: str, prefix: str) -> str:
+    return "" if node == HOST else f"ip netns exec {shlex.quote(prefix + node)} "

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import yaml
 
 from labctl.errors import Problem, TopologyError, UsageError
-from labctl.syntax import complaint, decode, kind, leftover, place, refuse_directives, typed
+from labctl.syntax import complaint, decode, kind, leftover, place, quoted, refuse_directives, typed
 
 MAX_BYTES = 1 << 20
 MAX_VALUES = 100_000  # each alias counted as all that it stands for
@@ -209,14 +209,14 @@ class _Composer:
         self._add(done.value, (done.value.line, done.value.column))
 
     def _alias(self, event: yaml.AliasEvent) -> None:
-        at = place(event.start_mark)
+        at, name = place(event.start_mark), quoted(f"*{event.anchor}")
         if self._key_is_next():
-            self._give_up(at, f"the alias '*{event.anchor}' cannot be a key; write the name itself")
+            self._give_up(at, f"the alias {name} cannot be a key; write the name itself")
         if event.anchor not in self.anchors:
-            self._give_up(at, f"unknown alias '*{event.anchor}'; quote it, or mark a value above '&{event.anchor}'")
+            self._give_up(at, f"unknown alias {name}; quote it, or mark a value above with '&' and this name")
         value = self.anchors[event.anchor]
         if value is None:
-            self._give_up(at, f"'*{event.anchor}' stands inside the value it repeats; write that value out")
+            self._give_up(at, f"{name} stands inside the value it repeats; write that value out")
         self._add(value, at)
 
     def _key_is_next(self) -> bool:
@@ -225,11 +225,11 @@ class _Composer:
     def _key(self, event: yaml.ScalarEvent, key: str) -> None:
         parent, at = self.stack[-1], place(event.start_mark)
         if event.anchor:
-            self._problem(at, f"the anchor '&{event.anchor}' stands before a key; put it after the ':'")
+            self._problem(at, f"the anchor {quoted(f'&{event.anchor}')} stands before a key; put it after the ':'")
         if not key:
             self._problem(at, "there is no key before the ':'; write one")
         if first := parent.value.keys.get(key):
-            self._problem(at, f"duplicate key '{key[:40]}', first at {first[0]}:{first[1]}; remove one of the two")
+            self._problem(at, f"duplicate key {quoted(key)}, first at {first[0]}:{first[1]}; remove one of the two")
         parent.key = key
         parent.value.keys.setdefault(key, at)
 
@@ -266,8 +266,8 @@ class _Composer:
 
     def _refuse_tag(self, tag: str | None, at: Place) -> None:
         if tag:
-            written = tag.replace("tag:yaml.org,2002:", "!!")[:40]
-            self._problem(at, f"tags such as '{written}' are not used in topologies; remove it")
+            written = tag.replace("tag:yaml.org,2002:", "!!")
+            self._problem(at, f"tags such as {quoted(written)} are not used in topologies; remove it")
 
     def _problem(self, at: Place, message: str) -> None:
         self.problems.append(Problem(self.file, *at, message))

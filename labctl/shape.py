@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from labctl.document import MAX_PROBLEMS, Document, Steps
 from labctl.errors import Problem
-from labctl.syntax import kind
+from labctl.syntax import kind, quoted
 
 if TYPE_CHECKING:
     from jsonschema_rs import ValidationError
@@ -33,9 +33,9 @@ def faults(document: Document) -> list[Fault]:
 
 def did_you_mean(word: str, known: Sequence[str], otherwise: str = "") -> str:
     """A hint to follow a message about an unknown word."""
-    if close := get_close_matches(word, known, n=1) or [name for name in known if name.lower() == word.lower()]:
-        return f"; did you mean '{close[0]}'?"
-    return f"; {otherwise}" if otherwise else ""
+    some = [name for name in islice(known, 500) if len(name) <= 64]  # enough for people, bounded for the hostile
+    close = get_close_matches(word[:64], some, n=1) or [name for name in some if name.lower() == word.lower()]
+    return f"; did you mean '{close[0]}'?" if close else otherwise and f"; {otherwise}"
 
 
 @cache
@@ -87,7 +87,7 @@ def _explain(error: ValidationError, document: Document) -> Iterator[Fault]:
 def _unknown(key: str, allowed: Sequence[str]) -> str:
     if (ours := OTHER_WORDS.get(key)) in allowed:
         return f"unknown key '{key}'; did you mean '{ours}'?"
-    return f"unknown key '{key[:40]}'" + did_you_mean(key, allowed, f"the keys here are {', '.join(allowed)}")
+    return f"unknown key {quoted(key)}" + did_you_mean(key, allowed, f"the keys here are {', '.join(allowed)}")
 
 
 OTHER_WORDS = {
@@ -156,13 +156,13 @@ def _called(where: Sequence[str | int]) -> str:
         return f"item {last + 1} of '{where[-2]}'"
     if last in subschema(where[:-1]).get("properties", {}):
         return f"'{last}'"
-    return f"{subschema(where).get('title', 'the value of')} '{last[:40]}'"
+    return f"{subschema(where).get('title', 'the value of')} {quoted(last)}"
 
 
 def _example(where: Sequence[str | int]) -> str:
     """How to write the value at a path, as a line of YAML."""
     example = _flow(subschema(where)["examples"][0])
-    return f"- {example}" if isinstance(where[-1], int) else f"{where[-1][:40]}: {example}"
+    return f"- {example}" if isinstance(where[-1], int) else f"{quoted(where[-1])[1:-1]}: {example}"
 
 
 def _flow(value: Any) -> str:

@@ -84,7 +84,7 @@ def complaint(error: yaml.MarkedYAMLError, source: str, file: str) -> Problem:
     if "cannot start any token" in said:
         message = "a tab cannot indent YAML; use spaces"
         if character != "\t":
-            message = f"a plain text cannot start with '{character}'; put the text in quotes"
+            message = f"a plain text cannot start with {quoted(character)}; put the text in quotes"
     else:
         message = next((ours for theirs, ours in TABLE.items() if theirs in said), f"not YAML: {said}; check this line")
     if error.context_mark and "does not end" in message:
@@ -122,11 +122,17 @@ def kind(data: object) -> str:
         case int() | float():
             return f"the number {data}"
         case str():
-            return f"the text '{data if len(data) <= 40 else data[:37] + '...'}'"
+            return f"the text {quoted(data)}"
         case list():
             return "a list"
         case _:
             return "a mapping"
+
+
+def quoted(text: str, most: int = 40) -> str:
+    """A text from the file, fit for one line of a message: in quotes, shortened, nothing for a terminal to obey."""
+    cut = text if len(text) <= most else text[: most - 3] + "..."
+    return "'" + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut) + "'"
 
 
 def problem_at(before: str, file: str, message: str) -> Problem:

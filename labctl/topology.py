@@ -1,105 +1,76 @@
-"""A topology as its author wrote it: bridges, namespaces and cables, checked but not yet numbered.
+"""From the text of a topology file to a Topology: the file's reading as a pipeline, and every problem in one error.
 
-Knows the words of the YAML file and what they may mean. Knows nothing of the kernel, of defaults that need
-numbering (addresses, MACs, indexes: desired.py) or of the machine the lab will run on.
+    bytes ── document ──▶ Document ── shape ──▶ faults ── draft ──▶ Draft ── checks ──▶ problems, or the Topology
+
+Knows the order of these steps; each step's knowledge is in its own module. Knows nothing of numbering (desired.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from collections.abc import Iterator
+from dataclasses import replace
 
-Network = IPv4Network | IPv6Network
-IPAddress = IPv4Address | IPv6Address
-Interface = IPv4Interface | IPv6Interface
+from labctl.checks import meaning
+from labctl.document import parse
+from labctl.draft import Draft, Entry, draft
+from labctl.errors import TopologyError
+from labctl.names import lab_name
+from labctl.shape import faults
+from labctl.written import (
+    Attachment,
+    Bridge,
+    Cable,
+    CableEnd,
+    Interface,
+    IPAddress,
+    Network,
+    Node,
+    Run,
+    StaticRoute,
+    Topology,
+)
 
-
-@dataclass(frozen=True)
-class Bridge:
-    """A docker0: at most one IPv4 and one IPv6 subnet."""
-
-    name: str
-    subnets: tuple[Network, ...]
-    gateways: tuple[IPAddress, ...] = ()  # as written; the first host address of a subnet without one
-    ip_range: IPv4Network | None = None  # automatic IPv4 addresses come from here
-    internal: bool = False
-    icc: bool = True
-    masquerade: bool = True
-    mtu: int | None = None
-    mac: str | None = None
-    stp: bool = False
-
-
-@dataclass(frozen=True)
-class Attachment:
-    """A namespace's place on a bridge."""
-
-    bridge: str
-    ip: IPv4Address | None = None
-    ip6: IPv6Address | None = None
-    mac: str | None = None
-    interface: str | None = None  # default: the lowest free eth<n>, in the file's order
-    aliases: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Run:
-    """A process to start in a namespace."""
-
-    name: str
-    command: str | tuple[str, ...]  # text goes to /bin/sh -c, a list is run as it is
-    environment: tuple[tuple[str, str], ...] = ()
+__all__ = [
+    "Attachment",
+    "Bridge",
+    "Cable",
+    "CableEnd",
+    "IPAddress",
+    "Interface",
+    "Network",
+    "Node",
+    "Run",
+    "StaticRoute",
+    "Topology",
+    "load",
+]
 
 
-@dataclass(frozen=True)
-class StaticRoute:
-    to: Network
-    via: IPAddress | None = None
-    dev: str | None = None
-    metric: int | None = None
-    table: int | None = None  # None: main
+def load(text: bytes, file: str) -> Topology:
+    """The topology that a file describes, or a TopologyError with everything that is wrong with it."""
+    document = parse(text, file)
+    found = faults(document)
+    problems = [problem for _, problem in found]
+    if all(len(path) > 1 for path, _ in found):  # with a top-level key misspelt, the rest would be misunderstood
+        drafted = draft(document, [path for path, _ in found])
+        problems += [*drafted.problems, *meaning(drafted)]
+        if not problems:
+            return _topology(drafted)
+    raise TopologyError(sorted(set(problems)))
 
 
-@dataclass(frozen=True)
-class Node:
-    """One entry of `namespaces`; `count` is already unrolled into web-1 … web-n."""
-
-    name: str
-    networks: tuple[Attachment, ...] = ()
-    run: tuple[Run, ...] = ()
-    environment: tuple[tuple[str, str], ...] = ()
-    hostname: str | None = None  # default: the node's name
-    extra_hosts: tuple[tuple[str, IPAddress], ...] = ()
-    dns: tuple[IPAddress, ...] = ()
-    sysctls: tuple[tuple[str, str], ...] = ()
-    routes: tuple[StaticRoute, ...] = ()
-    forward: bool = False  # it is a router: IPv4 and IPv6 forwarding on
+def _topology(drafted: Draft) -> Topology:
+    document = drafted.document
+    return Topology(
+        name=lab_name(document),
+        bridges=tuple(drafted.bridges.values()),
+        nodes=tuple(node for entry in drafted.entries.values() for node in _multiplied(entry)),
+        cables=tuple(drafted.cables.values()),
+        prefix=document.data.get("prefix"),
+        file=document.file,
+        positions=document.positions(),
+    )
 
 
-@dataclass(frozen=True)
-class CableEnd:
-    node: str
-    interface: str
-    ip: IPv4Interface | None = None
-    ip6: IPv6Interface | None = None
-    mac: str | None = None
-
-
-@dataclass(frozen=True)
-class Cable:
-    """An entry of `links`: a veth pair between two namespaces."""
-
-    ends: tuple[CableEnd, CableEnd]
-    mtu: int | None = None
-
-
-@dataclass(frozen=True)
-class Topology:
-    name: str
-    bridges: tuple[Bridge, ...]
-    nodes: tuple[Node, ...]
-    cables: tuple[Cable, ...] = ()
-    prefix: str | None = None  # of the names in /run/netns; None: "" on the host, "<lab>-" in an isolated lab
-    file: str = field(default="", compare=False)  # as the user named it, for messages
-    positions: dict[tuple[str, ...], tuple[int, int]] = field(default_factory=dict, compare=False, repr=False)
-    """Line and column, from 1, of every value; keys are paths such as ("bridges", "docker0", "subnet")."""
+def _multiplied(entry: Entry) -> Iterator[Node]:
+    return (replace(entry.node, name=name) for name in entry.nodes)

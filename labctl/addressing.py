@@ -1,0 +1,186 @@
+"""Whether the addresses of a lab's bridges fit: subnets, gateways, fixed addresses, MAC addresses, and room for all.
+
+Knows one lab only. Overlaps with the machine's routes and with other labs are seen when a lab comes up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Network, ip_network
+
+from labctl.document import Steps
+from labctl.draft import Draft, Entry
+from labctl.errors import Problem
+from labctl.syntax import quoted
+from labctl.written import Attachment, Bridge, IPAddress, Network
+
+MAX_PORTS = 1023  # BR_MAX_PORTS, less the number 0
+MIN_MTU_IPV6 = 1280
+
+Member = tuple[Entry, Attachment]
+
+
+def addressing(draft: Draft) -> Iterator[Problem]:
+    """Every problem with the numbers of the bridges and of what is plugged into them."""
+    yield from _overlaps(draft)
+    members: dict[str, list[Member]] = {name: [] for name in draft.bridges}
+    for entry in draft.entries.values():
+        for attachment in entry.node.networks:
+            members.get(attachment.bridge, []).append((entry, attachment))
+    for bridge in draft.bridges.values():
+        unusable = list(_subnets(draft, bridge))
+        yield from unusable
+        if not unusable:
+            yield from _gateways(draft, bridge)
+            yield from _ip_range(draft, bridge)
+            yield from _fixed_addresses(draft, bridge, members[bridge.name])
+            yield from _room(draft, bridge, members[bridge.name])
+        yield from _macs(draft, bridge, members[bridge.name])
+
+
+def gateway(bridge: Bridge, subnet: Network) -> IPAddress:
+    """The bridge's own address in a subnet: as written, else the first."""
+    return next((g for g in bridge.gateways if g.version == subnet.version), subnet.network_address + 1)
+
+
+def _overlaps(draft: Draft) -> Iterator[Problem]:
+    owned = [(subnet, bridge, i) for bridge in draft.bridges.values() for i, subnet in enumerate(bridge.subnets)]
+    free = ""
+    for version in (4, 6):
+        furthest: tuple[Network, Bridge] | None = None  # in order of first addresses, only this can overlap the next
+        for subnet, bridge, i in sorted((o for o in owned if o[0].version == version), key=lambda o: _span(o[0])):
+            if furthest and furthest[1] is not bridge and _span(subnet)[0] <= _span(furthest[0])[1]:
+                free = free or _free([o[0] for o in owned])
+                message = f"{subnet} overlaps {furthest[0]} of bridge {quoted(furthest[1].name)}; use another"
+                message += f", such as {free}" if version == 4 else ""
+                yield draft.document.problem(draft.item(("bridges", bridge.name, "subnet"), i), message)
+            if not furthest or _span(subnet)[1] > _span(furthest[0])[1]:
+                furthest = subnet, bridge
+
+
+def _span(subnet: Network) -> tuple[int, int]:
+    return int(subnet.network_address), int(subnet.broadcast_address)
+
+
+def _free(taken: list[Network]) -> str:
+    """A subnet that no bridge of the lab has, from the pools that Docker uses."""
+    pool = [f"172.{n}.0.0/16" for n in range(17, 32)] + [f"192.168.{n}.0/24" for n in range(256)]
+    spans = [_span(subnet) for subnet in taken if subnet.version == 4]
+    for text in pool:
+        first, last = _span(ip_network(text))
+        if not any(start <= last and end >= first for start, end in spans):
+            return text
+    return "another of 10.0.0.0/8"
+
+
+REFUSED = [
+    (ip_network("0.0.0.0/8"), "'this network'"),
+    (ip_network("127.0.0.0/8"), "loopback"),
+    (ip_network("169.254.0.0/16"), "link-local"),
+    (ip_network("224.0.0.0/4"), "multicast"),
+    (ip_network("255.255.255.255/32"), "broadcast"),
+    (ip_network("::/127"), "loopback"),
+    (ip_network("::ffff:0:0/96"), "IPv4-mapped"),
+    (ip_network("fe80::/10"), "link-local"),
+    (ip_network("ff00::/8"), "multicast"),
+]
+
+
+def _subnets(draft: Draft, bridge: Bridge) -> Iterator[Problem]:
+    for i, subnet in enumerate(bridge.subnets):
+        instead = "172.18.0.0/16" if subnet.version == 4 else "fd00:18::/64"
+        refused = [(n, what) for n, what in REFUSED if n.version == subnet.version and n.overlaps(subnet)]
+        message = ""
+        if any(subnet.version == earlier.version for earlier in bridge.subnets[:i]):
+            message = f"a second IPv{subnet.version} subnet; a bridge has at most one IPv4 and one IPv6: remove one"
+        elif refused:
+            message = f"{subnet} holds {refused[0][1]} addresses ({refused[0][0]}); use a private one such as {instead}"
+        elif subnet.prefixlen > subnet.max_prefixlen - 2:
+            message = f"{subnet} has no room for a gateway and a namespace; use /{subnet.max_prefixlen - 2} or larger"
+        if message:
+            yield draft.document.problem(draft.item(("bridges", bridge.name, "subnet"), i), message)
+    if bridge.mtu and bridge.mtu < MIN_MTU_IPV6 and any(subnet.version == 6 for subnet in bridge.subnets):
+        message = f"IPv6 needs an MTU of {MIN_MTU_IPV6} or more, not {bridge.mtu}; raise it or remove the IPv6 subnet"
+        yield draft.document.problem(("bridges", bridge.name, "mtu"), message)
+
+
+def _gateways(draft: Draft, bridge: Bridge) -> Iterator[Problem]:
+    for i, address in enumerate(bridge.gateways):
+        message = _misfit(bridge, address)
+        if any(address.version == earlier.version for earlier in bridge.gateways[:i]):
+            message = f"a second IPv{address.version} gateway; a bridge has one in each subnet: remove one"
+        if message:
+            yield draft.document.problem(draft.item(("bridges", bridge.name, "gateway"), i), message)
+
+
+def _misfit(bridge: Bridge, address: IPAddress) -> str:
+    """Why an address cannot be on a bridge; empty if it can."""
+    name = quoted(bridge.name)
+    subnet = next((s for s in bridge.subnets if s.version == address.version), None)
+    if not subnet:
+        return f"bridge {name} has no IPv{address.version} subnet; add one to its 'subnet', or remove {address}"
+    if address not in subnet:
+        return f"{address} is outside {subnet}, the subnet of bridge {name}; choose an address inside it"
+    if address == subnet.network_address:
+        return f"{address} is the address of the subnet {subnet} itself; choose a later one"
+    if isinstance(subnet, IPv4Network) and address == subnet.broadcast_address:
+        return f"{address} is the broadcast address of {subnet}; choose an earlier one"
+    return ""
+
+
+def _ip_range(draft: Draft, bridge: Bridge) -> Iterator[Problem]:
+    path = ("bridges", bridge.name, "ip_range")
+    subnet = next((s for s in bridge.subnets if isinstance(s, IPv4Network)), None)
+    if bridge.ip_range and not subnet:
+        message = f"bridge {quoted(bridge.name)} has no IPv4 subnet; add one to its 'subnet', or remove 'ip_range'"
+        yield draft.document.problem(path, message)
+    elif bridge.ip_range and subnet and not bridge.ip_range.subnet_of(subnet):
+        message = f"{bridge.ip_range} is outside the subnet {subnet}; choose a part of it"
+        yield draft.document.problem(path, message)
+
+
+def _fixed_addresses(draft: Draft, bridge: Bridge, members: list[Member]) -> Iterator[Problem]:
+    owners = {gateway(bridge, subnet): f"the gateway of bridge {quoted(bridge.name)}" for subnet in bridge.subnets}
+    for entry, attachment in members:
+        for key, address in (("ip", attachment.ip), ("ip6", attachment.ip6)):
+            if not address:
+                continue
+            message = _misfit(bridge, address)
+            if not message and address in owners:
+                message = f"{address} is already the address of {owners[address]}; choose another"
+            if message:
+                yield draft.document.problem((*draft.plugs[entry.node.name, bridge.name], key), message)
+            owners.setdefault(address, quoted(entry.node.name))
+
+
+def _room(draft: Draft, bridge: Bridge, members: list[Member]) -> Iterator[Problem]:
+    path: Steps = ("bridges", bridge.name)
+    total = sum(entry.copies for entry, _ in members)
+    if total > MAX_PORTS:
+        message = f"{total} namespaces on one bridge; the kernel allows {MAX_PORTS}: spread them over several bridges"
+        yield draft.document.problem_at_key(path, message)
+    for i, subnet in enumerate(bridge.subnets):
+        fixed = {a.ip if subnet.version == 4 else a.ip6 for _, a in members} - {None}
+        wanted = sum(e.copies for e, a in members if not (a.ip if subnet.version == 4 else a.ip6))
+        ranged = bridge.ip_range if subnet.version == 4 else None
+        span = ranged or subnet
+        taken = {gateway(bridge, subnet), subnet.network_address, *fixed}
+        if subnet.version == 4:
+            taken.add(subnet.broadcast_address)
+        free = span.num_addresses - sum(address in span for address in taken if address)
+        if wanted > free:
+            bits = (wanted + len(taken) - 1).bit_length()
+            message = f"{span} has {free} free addresses, but {wanted} namespaces need one; "
+            message += f"use /{span.max_prefixlen - bits} or larger"
+            where = (*path, "ip_range") if ranged else draft.item((*path, "subnet"), i)
+            yield draft.document.problem(where, message)
+
+
+def _macs(draft: Draft, bridge: Bridge, members: list[Member]) -> Iterator[Problem]:
+    owners = {bridge.mac: f"bridge {quoted(bridge.name)}"} if bridge.mac else {}
+    for entry, attachment in members:
+        if attachment.mac and attachment.mac in owners:
+            message = f"{attachment.mac} is already the MAC address of {owners[attachment.mac]}; choose another"
+            yield draft.document.problem((*draft.plugs[entry.node.name, bridge.name], "mac"), message)
+        elif attachment.mac:
+            owners[attachment.mac] = quoted(entry.node.name)

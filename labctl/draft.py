@@ -1,0 +1,278 @@
+"""A document's texts and numbers read into the values of written.py, entry by entry.
+
+Knows how each key is written, long and short. Does not compare entries with one another: that is for checks.py. What
+cannot be read becomes a problem and is left out, so that the rest can still be checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_network
+from typing import Any, TypeVar
+
+from labctl import notation
+from labctl.document import Document, Steps
+from labctl.errors import Problem
+from labctl.syntax import quoted
+from labctl.written import Attachment, Bridge, Cable, CableEnd, IPAddress, Network, Node, Run, StaticRoute
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of `namespaces`, not yet multiplied."""
+
+    node: Node  # under the name as written
+    count: int | None = None
+    alone: bool = False  # network_mode: none
+    routes: tuple[tuple[Steps, StaticRoute], ...] = ()  # the node's, each with the way to it
+
+    @property
+    def copies(self) -> int:
+        return 1 if self.count is None else self.count
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The names of the nodes that it makes."""
+        if self.count is None:
+            return (self.node.name,)
+        return tuple(f"{self.node.name}-{number}" for number in range(1, self.count + 1))
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What could be read. Entries set aside have problems already; nothing is to be concluded from their absence."""
+
+    document: Document
+    bridges: dict[str, Bridge] = field(default_factory=dict)
+    entries: dict[str, Entry] = field(default_factory=dict)
+    cables: dict[int, Cable] = field(default_factory=dict)
+    plugs: dict[tuple[str, str], Steps] = field(default_factory=dict)  # namespace and bridge: where they are joined
+    aside: set[Steps] = field(default_factory=set)
+    problems: list[Problem] = field(default_factory=list)
+
+    def item(self, path: Steps, number: int) -> Steps:
+        """The path to an item of a list, which may be written as a single value."""
+        return (*path, str(number)) if isinstance(self.document.find(path).data, list) else path
+
+
+def draft(document: Document, faulty: Collection[Steps]) -> Draft:
+    """Read all entries but those with faults of shape."""
+    made = Draft(document, aside={path[:2] for path in faulty})
+    for at in _entries(made, "bridges"):
+        if bridge := _bridge(at):
+            made.bridges[bridge.name] = bridge
+        else:
+            made.aside.add(at.path)
+    for at in _entries(made, "namespaces"):
+        made.plugs.update({(at.name, bridge): plug.path for bridge, plug in _plugs(at)})
+        made.entries[at.name] = _entry(at)
+    for at in _entries(made, "links"):
+        if cable := _cable(at):
+            made.cables[int(at.name)] = cable
+        else:
+            made.aside.add(at.path)
+    return made
+
+
+@dataclass(frozen=True)
+class _At:
+    """A place in a document, to read from."""
+
+    document: Document
+    path: Steps
+    problems: list[Problem]
+
+    @property
+    def name(self) -> str:
+        return self.path[-1]
+
+    @property
+    def data(self) -> Any:
+        return self.document.find(self.path).data
+
+    @property
+    def text(self) -> str:
+        """A scalar as written: 1.10 in an environment is not 1.1."""
+        return self.document.find(self.path).text
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.document.find(self.path).children
+
+    def __truediv__(self, key: str) -> _At:
+        return _At(self.document, (*self.path, key), self.problems)
+
+    def __iter__(self) -> Iterator[_At]:
+        """The entries of a mapping or the items of a list."""
+        return (self / key for key in self.document.find(self.path).children)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return (self / key).data if key in self else default
+
+    def all(self, key: str) -> list[_At]:
+        """The items of a list, or the one value that may stand for a list; none without the key."""
+        if key not in self:
+            return []
+        value = self / key
+        return list(value) if isinstance(value.data, list) else [value]
+
+    def read(self, notation: Callable[[str], T]) -> T | None:
+        """The text as a value, or None and a problem."""
+        try:
+            return notation(self.text)
+        except ValueError as problem:
+            self.problem(str(problem))
+            return None
+
+    def read_at(self, key: str, notation: Callable[[str], T]) -> T | None:
+        return (self / key).read(notation) if key in self else None
+
+    def read_all(self, key: str, notation: Callable[[str], T]) -> tuple[T, ...]:
+        return tuple(value for item in self.all(key) if (value := item.read(notation)) is not None)
+
+    def problem(self, message: str) -> None:
+        self.problems.append(self.document.problem(self.path, message))
+
+
+def _entries(made: Draft, kind: str) -> list[_At]:
+    root = _At(made.document, (), made.problems)
+    return [at for at in root / kind if at.path not in made.aside] if kind in root else []
+
+
+def _bridge(at: _At) -> Bridge | None:
+    """None if its addresses cannot be read: then nothing about its members can be said."""
+    before = len(at.problems)
+    bridge = Bridge(
+        name=at.name,
+        subnets=at.read_all("subnet", notation.network),
+        gateways=at.read_all("gateway", notation.address),
+        ip_range=at.read_at("ip_range", notation.ipv4_network),
+        internal=at.get("internal", False),
+        icc=at.get("icc", True),
+        masquerade=at.get("masquerade", True),
+        mtu=_number(at, "mtu"),
+        mac=at.read_at("mac", notation.mac),
+        stp=at.get("stp", False),
+    )
+    return bridge if len(at.problems) == before else None
+
+
+def _entry(at: _At) -> Entry:
+    routes = tuple((item.path, route) for item in at.all("routes") if (route := _route(item)))
+    node = Node(
+        name=at.name,
+        networks=tuple(_attachments(at)),
+        run=tuple(_runs(at)),
+        environment=_settings(at, "environment"),
+        hostname=at.get("hostname"),
+        extra_hosts=tuple(_extra_hosts(at)),
+        dns=at.read_all("dns", notation.address),
+        sysctls=_settings(at, "sysctls"),
+        routes=tuple(route for _, route in routes),
+        forward=at.get("forward", False),
+    )
+    return Entry(node, _number(at, "count"), at.get("network_mode") == "none", routes)
+
+
+def _plugs(at: _At) -> Iterator[tuple[str, _At]]:
+    """The bridges under `networks`, as a list or a mapping."""
+    for item in at / "networks" if "networks" in at else ():
+        yield item.text if isinstance(at.get("networks"), list) else item.name, item
+
+
+def _attachments(at: _At) -> Iterator[Attachment]:
+    seen: set[str] = set()
+    for bridge, item in _plugs(at):
+        if bridge in seen:
+            item.problem(f"{quoted(bridge)} is listed twice; a namespace has one interface on a bridge: remove one")
+            continue
+        seen.add(bridge)
+        yield Attachment(
+            bridge=bridge,
+            ip=item.read_at("ip", notation.ipv4_address),
+            ip6=item.read_at("ip6", notation.ipv6_address),
+            mac=item.read_at("mac", notation.mac),
+            interface=item.get("interface"),
+            aliases=tuple(item.get("aliases", ())),
+        )
+
+
+def _runs(at: _At) -> Iterator[Run]:
+    if "run" not in at:
+        return
+    run = at / "run"
+    if not isinstance(run.data, dict):
+        yield Run("main", _command(run))
+        return
+    for item in run:
+        if isinstance(item.data, dict):
+            yield Run(item.name, _command(item / "command"), _settings(item, "environment"))
+        else:
+            yield Run(item.name, _command(item))
+
+
+def _command(at: _At) -> str | tuple[str, ...]:
+    return tuple(item.text for item in at) if isinstance(at.data, list) else at.text
+
+
+def _settings(at: _At, key: str) -> tuple[tuple[str, str], ...]:
+    """A mapping, or a list of NAME=value; of a name given twice the last counts, as in Compose."""
+    if isinstance(at.get(key), dict):
+        return tuple((item.name, item.text) for item in at / key)
+    return tuple(dict(at.read_all(key, notation.setting)).items())
+
+
+def _extra_hosts(at: _At) -> Iterator[tuple[str, IPAddress]]:
+    if not isinstance(at.get("extra_hosts"), dict):
+        yield from at.read_all("extra_hosts", notation.host)
+        return
+    for item in at / "extra_hosts":
+        if address := item.read(notation.address):
+            yield item.name, address
+
+
+def _route(at: _At) -> StaticRoute | None:
+    via, dev = at.read_at("via", notation.address), at.get("dev")
+    to: Network | None = ip_network("::/0" if isinstance(via, IPv6Address) else "0.0.0.0/0")
+    if at.get("to") != "default":
+        to = (at / "to").read(notation.destination)
+    if not to or ("via" in at and not via):
+        return None
+    if not via and not dev:
+        at.problem("the route leads nowhere; add 'via' with the next router's address, or 'dev' with an interface")
+        return None
+    if via and via.version != to.version:
+        at.problem(f"{via} is IPv{via.version}, but {to} is IPv{to.version}; use a next hop of the same family")
+        return None
+    return StaticRoute(to, via, dev, _number(at, "metric"), _number(at, "table"))
+
+
+def _cable(at: _At) -> Cable | None:
+    before = len(at.problems)
+    ends = [end for item in at / "endpoints" if (end := _cable_end(item))]
+    if len(at.problems) > before:
+        return None
+    return Cable((ends[0], ends[1]), _number(at, "mtu"))
+
+
+def _cable_end(at: _At) -> CableEnd | None:
+    if isinstance(at.data, dict):
+        return CableEnd(
+            node=at.get("node"),
+            interface=at.get("interface"),
+            ip=at.read_at("ip", notation.ipv4_interface),
+            ip6=at.read_at("ip6", notation.ipv6_interface),
+            mac=at.read_at("mac", notation.mac),
+        )
+    node, colon, interface = at.text.partition(":")
+    if not colon or not node or not interface:
+        at.problem(f"{quoted(at.text)} names no interface; write namespace:interface, such as r1:eth1")
+        return None
+    return CableEnd(node, interface)
+
+
+def _number(at: _At, key: str) -> int | None:
+    """JSON Schema takes 1500.0 for a whole number, so it may come as a float."""
+    return int(at.get(key)) if key in at else None

@@ -1,0 +1,165 @@
+"""Whether the names in a topology can be names: of the lab, bridges, namespaces, interfaces, hosts and settings.
+
+Knows what the kernel, DNS and the command line take for a name. Knows nothing of what the names refer to (wiring.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from labctl.document import Document, Steps
+from labctl.draft import Draft, Entry
+from labctl.errors import Problem
+from labctl.syntax import quoted
+
+MAX_NODES = 10_000
+MAX_NAME = 63  # of a DNS label
+MAX_INTERFACE_NAME = 15  # IFNAMSIZ, less the NUL
+
+LAB = re.compile(r"[a-z0-9][a-z0-9_.-]{0,31}")
+PREFIX = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,31})?")
+NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+INTERFACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?)*")
+SYSCTL = re.compile(r"net(\.[A-Za-z0-9_-]+)+")
+
+RESERVED_NODES = {"host": "the lab's host", "all": "all namespaces"}
+RESERVED_INTERFACES = {"lo", "all", "default"}  # the kernel's: the loopback, and two directories of sysctls
+
+
+def names(draft: Draft) -> Iterator[Problem]:
+    """Every problem with a name."""
+    yield from _lab(draft)
+    yield from _bridge_names(draft)
+    yield from _node_names(draft)
+    yield from _contents(draft)
+
+
+def lab_name(document: Document) -> str:
+    """As written, else from the file's name."""
+    return str(document.data.get("name", Path(document.file).stem))
+
+
+def _lab(draft: Draft) -> Iterator[Problem]:
+    document, name = draft.document, lab_name(draft.document)
+    rule = "use at most 32 of a-z, 0-9, '-', '_' and '.', starting with a letter or digit"
+    if "name" in document.data and not LAB.fullmatch(name):
+        yield document.problem(("name",), f"{quoted(name)} cannot be a lab's name; {rule}")
+    elif not LAB.fullmatch(name):
+        yield document.problem((), f"the file's name makes no lab name; add a line such as 'name: {_lab_like(name)}'")
+    prefix = document.data.get("prefix", "")
+    if not PREFIX.fullmatch(prefix):
+        yield document.problem(("prefix",), f"{quoted(prefix)} cannot start a namespace's name; {rule}")
+
+
+def _lab_like(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:32].strip("-") or "my-lab"
+
+
+def _bridge_names(draft: Draft) -> Iterator[Problem]:
+    for name in draft.bridges:
+        wrong = interface_name(name)
+        if re.fullmatch(r"veth[0-9a-f]{7}", name):
+            wrong = f"{quoted(name)} looks like the host's end of a veth pair; choose another name"
+        if wrong:
+            yield draft.document.problem_at_key(("bridges", name), wrong)
+
+
+def interface_name(name: str) -> str:
+    """Why the kernel, or a person reading its tools' output, would not take it; empty for a good name."""
+    if len(name) > MAX_INTERFACE_NAME:
+        return f"{quoted(name)} is longer than {MAX_INTERFACE_NAME} characters, the kernel's limit; shorten it"
+    if name in RESERVED_INTERFACES:
+        return f"'{name}' has a meaning to the kernel; choose another name"
+    if not INTERFACE.fullmatch(name):
+        return f"{quoted(name)} cannot be an interface's name; use letters, digits, '_', '.' and '-', not first"
+    return ""
+
+
+def _node_names(draft: Draft) -> Iterator[Problem]:
+    total, owners = 0, dict[str, str]()
+    for written, entry in draft.entries.items():
+        path = ("namespaces", written)
+        total += entry.copies
+        if total > MAX_NODES:
+            message = f"more than {MAX_NODES} namespaces; lower 'count', or make several topologies"
+            yield draft.document.problem_at_key(path, message)
+            return
+        if wrong := _node_name(written, entry.nodes[-1]):
+            yield draft.document.problem_at_key(path, wrong)
+        if twice := next((name for name in entry.nodes if name in owners), None):
+            message = f"{quoted(twice)} is also made by {quoted(owners[twice])} and its 'count'; rename one of them"
+            yield draft.document.problem_at_key(path, message)
+        owners.update(dict.fromkeys(entry.nodes, written))
+
+
+def _node_name(written: str, longest: str) -> str:
+    if written in RESERVED_NODES:
+        return f"'{written}' means {RESERVED_NODES[written]}; choose another name"
+    if not NODE.fullmatch(written):
+        return f"{quoted(written)} cannot be a namespace's name; use letters, digits, '-', '_' and '.', a letter first"
+    if len(longest) > MAX_NAME:
+        return f"{quoted(longest)} is longer than {MAX_NAME} characters; shorten the name"
+    return ""
+
+
+def _contents(draft: Draft) -> Iterator[Problem]:
+    """Texts inside one namespace that only look right."""
+    for name, entry in draft.entries.items():
+        for where, wrong in (*_host_names(entry), *_settings(entry), *_commands(entry)):
+            path = ("namespaces", name, *where)
+            found = _existing(draft, path)
+            place = draft.document.problem_at_key if found == path else draft.document.problem
+            yield place(found, wrong)
+
+
+def _existing(draft: Draft, path: Steps) -> Steps:
+    """The way to what a path means in the form that the file uses: a list item, or the value of a short form."""
+    value, found = draft.document.root, []
+    for step in path:
+        same = [i for i, item in value.children.items() if isinstance(value.data, list) and item.text.startswith(step)]
+        if step not in value.children and not same:
+            break
+        found.append(step if step in value.children else same[0])
+        value = value.children[found[-1]]
+    return tuple(found)
+
+
+def _host_names(entry: Entry) -> Iterator[tuple[Steps, str]]:
+    node = entry.node
+    names: list[tuple[Steps, str]] = [(("hostname", ""), node.hostname)] if node.hostname is not None else []
+    names += [(("extra_hosts", name), name) for name, _ in node.extra_hosts]
+    for plug in node.networks:
+        names += [(("networks", plug.bridge, "aliases", str(i)), alias) for i, alias in enumerate(plug.aliases)]
+    for where, name in names:
+        if not HOST_NAME.fullmatch(name) or len(name) > MAX_NAME + 1:
+            yield where, f"{quoted(name)} cannot be a host's name; use at most 64 letters, digits, '-' and '.'"
+
+
+def _settings(entry: Entry) -> Iterator[tuple[Steps, str]]:
+    node = entry.node
+    for key, value in node.sysctls:
+        if not SYSCTL.fullmatch(key):
+            yield ("sysctls", key), f"{quoted(key)} is no setting of a network; only those under 'net.' can be given"
+        elif "\n" in value:
+            yield ("sysctls", key), f"the value of '{key}' has several lines; write one"
+    for key, _ in node.environment:
+        if "=" in key:
+            yield ("environment", key), f"{quoted(key)} cannot be a variable's name; remove the '='"
+    for run in node.run:
+        for key, _ in run.environment:
+            if "=" in key:
+                where = ("run", run.name, "environment", key)
+                yield where, f"{quoted(key)} cannot be a variable's name; remove the '='"
+
+
+def _commands(entry: Entry) -> Iterator[tuple[Steps, str]]:
+    for run in entry.node.run:
+        where = ("run", run.name)
+        if not NODE.fullmatch(run.name) or len(run.name) > MAX_NAME:
+            yield where, f"{quoted(run.name)} cannot be a process's name; use letters, digits, '-', '_' and '.'"
+        first = run.command if isinstance(run.command, str) else run.command[0]
+        if not first.strip():
+            yield where, "the command is empty; write what to run, or remove it"

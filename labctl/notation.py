@@ -1,0 +1,155 @@
+"""How addresses, subnets, MAC addresses and name=value pairs are written.
+
+Each function turns one text into a value, or raises ValueError with a sentence for the user. Knows no context: whether
+an address fits its subnet is for checks.py.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+    ip_interface,
+    ip_network,
+)
+
+from labctl.syntax import quoted
+from labctl.written import Interface, IPAddress, Network
+
+
+def address(text: str) -> IPAddress:
+    if "/" in text:
+        raise ValueError(f"{quoted(text)} has a prefix length; write the address alone: {text.partition('/')[0]}")
+    try:
+        found = ip_address(text)
+    except ValueError:
+        raise ValueError(f"{quoted(text)} is not an IP address; write one such as 172.17.0.9 or fd00:17::9") from None
+    return _without_zone(found, text)
+
+
+def ipv4_address(text: str) -> IPv4Address:
+    found = address(text)
+    if not isinstance(found, IPv4Address):
+        raise ValueError(f"{quoted(text)} is an IPv6 address; write it as 'ip6', or an IPv4 address here")
+    return found
+
+
+def ipv6_address(text: str) -> IPv6Address:
+    found = address(text)
+    if not isinstance(found, IPv6Address):
+        raise ValueError(f"{quoted(text)} is an IPv4 address; write it as 'ip', or an IPv6 address here")
+    return found
+
+
+def network(text: str) -> Network:
+    _needs_prefix(text)
+    try:
+        found = ip_network(_digits(text), strict=False)
+    except ValueError:
+        raise ValueError(f"{quoted(text)} is not a subnet; write one such as 172.17.0.0/16 or fd00:17::/64") from None
+    _without_zone(found.network_address, text)
+    if ip_interface(text).ip != found.network_address:
+        raise ValueError(f"{quoted(text)} has bits set behind its prefix; did you mean {found}?")
+    return found
+
+
+def ipv4_network(text: str) -> IPv4Network:
+    found = network(text)
+    if isinstance(found, IPv6Network):
+        raise ValueError(f"{quoted(text)} is IPv6; write an IPv4 range such as 172.17.5.0/24")
+    return found
+
+
+def destination(text: str) -> Network:
+    """Where a route leads: a subnet, or one address. (`default` depends on the next hop.)"""
+    return network(text) if "/" in text else ip_network(address(text))
+
+
+def ipv4_interface(text: str) -> IPv4Interface:
+    found = _interface(text)
+    if not isinstance(found, IPv4Interface):
+        raise ValueError(f"{quoted(text)} is an IPv6 address; write it as 'ip6', or an IPv4 address here")
+    return found
+
+
+def ipv6_interface(text: str) -> IPv6Interface:
+    found = _interface(text)
+    if not isinstance(found, IPv6Interface):
+        raise ValueError(f"{quoted(text)} is an IPv4 address; write it as 'ip', or an IPv6 address here")
+    return found
+
+
+def mac(text: str) -> str:
+    """A unicast MAC address in lower case with colons, as `ip link` prints it."""
+    found = text.lower().replace("-", ":")
+    if not MAC.fullmatch(found):
+        raise ValueError(f"{quoted(text)} is not a MAC address; write six bytes such as 02:42:ac:11:00:09")
+    if int(found[:2], 16) & 1:
+        raise ValueError(f"{quoted(text)} is a multicast MAC address; make its first byte even, such as 02")
+    if found == "00:00:00:00:00:00":
+        raise ValueError(f"{quoted(text)} is no interface's address; write one such as 02:42:ac:11:00:09")
+    return found
+
+
+def setting(text: str) -> tuple[str, str]:
+    """NAME=value, as in a list of environment variables or sysctls."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ValueError(f"{quoted(text)} has no value; write NAME=value")
+    return name, value
+
+
+def host(text: str) -> tuple[str, IPAddress]:
+    """name:address or name=address, as in extra_hosts; an IPv6 address may be in brackets."""
+    name, found, rest = re.fullmatch(r"([^:=]*)([:=]?)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
+    if not found or not name:
+        raise ValueError(f"{quoted(text)} has no address; write name:address, such as db:192.0.2.7")
+    return name, address(rest.removeprefix("[").removesuffix("]"))
+
+
+def _needs_prefix(text: str) -> None:
+    """To ipaddress, a subnet without a '/' is one address."""
+    try:
+        found = ip_address(text)
+    except ValueError:
+        return
+    example = f"{found}/{24 if found.version == 4 else 64}"
+    raise ValueError(f"{quoted(text)} has no prefix length; write for example {example}")
+
+
+def _digits(text: str) -> str:
+    """To ipaddress, what follows the '/' may also be a netmask, or its inverse."""
+    if not re.fullmatch(r"[^/]+/[0-9]{1,3}", text):
+        raise ValueError(text)
+    return text
+
+
+def _interface(text: str) -> Interface:
+    """An address with its prefix, for the end of a cable."""
+    _needs_prefix(text)
+    try:
+        found = ip_interface(_digits(text))
+    except ValueError:
+        raise ValueError(f"{quoted(text)} is not an address with a prefix; write one such as 10.0.12.1/24") from None
+    _without_zone(found.ip, text)
+    own = found.network
+    if own.prefixlen < own.max_prefixlen - 1 and found.ip == own.network_address:
+        raise ValueError(f"{quoted(text)} is the address of the subnet itself; give this end one inside it")
+    if isinstance(own, IPv4Network) and own.prefixlen < 31 and found.ip == own.broadcast_address:
+        raise ValueError(f"{quoted(text)} is the broadcast address of its subnet; give this end one inside it")
+    return found
+
+
+def _without_zone(found: IPAddress, text: str) -> IPAddress:
+    if isinstance(found, IPv6Address) and found.scope_id:
+        raise ValueError(f"{quoted(text)} has a zone; write it without '%{found.scope_id}'")
+    return found
+
+
+MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")

@@ -1,0 +1,105 @@
+"""A topology as its author wrote it: bridges, namespaces and cables, checked but not yet numbered.
+
+Knows the words of the YAML file and what they may mean. Knows nothing of the kernel, of defaults that need
+numbering (addresses, MACs, indexes: desired.py) or of the machine the lab will run on. topology.py makes these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+
+Network = IPv4Network | IPv6Network
+IPAddress = IPv4Address | IPv6Address
+Interface = IPv4Interface | IPv6Interface
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """A docker0: at most one IPv4 and one IPv6 subnet."""
+
+    name: str
+    subnets: tuple[Network, ...]
+    gateways: tuple[IPAddress, ...] = ()  # as written; the first host address of a subnet without one
+    ip_range: IPv4Network | None = None  # automatic IPv4 addresses come from here
+    internal: bool = False
+    icc: bool = True
+    masquerade: bool = True
+    mtu: int | None = None
+    mac: str | None = None
+    stp: bool = False
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A namespace's place on a bridge."""
+
+    bridge: str
+    ip: IPv4Address | None = None
+    ip6: IPv6Address | None = None
+    mac: str | None = None
+    interface: str | None = None  # default: the lowest free eth<n>, in the file's order
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A process to start in a namespace."""
+
+    name: str
+    command: str | tuple[str, ...]  # text goes to /bin/sh -c, a list is run as it is
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class StaticRoute:
+    to: Network
+    via: IPAddress | None = None
+    dev: str | None = None
+    metric: int | None = None
+    table: int | None = None  # None: main
+
+
+@dataclass(frozen=True)
+class Node:
+    """One entry of `namespaces`; `count` is already unrolled into web-1 … web-n."""
+
+    name: str
+    networks: tuple[Attachment, ...] = ()
+    run: tuple[Run, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    hostname: str | None = None  # default: the node's name
+    extra_hosts: tuple[tuple[str, IPAddress], ...] = ()
+    dns: tuple[IPAddress, ...] = ()
+    sysctls: tuple[tuple[str, str], ...] = ()
+    routes: tuple[StaticRoute, ...] = ()
+    forward: bool = False  # it is a router: IPv4 and IPv6 forwarding on
+
+
+@dataclass(frozen=True)
+class CableEnd:
+    node: str
+    interface: str
+    ip: IPv4Interface | None = None
+    ip6: IPv6Interface | None = None
+    mac: str | None = None
+
+
+@dataclass(frozen=True)
+class Cable:
+    """An entry of `links`: a veth pair between two namespaces."""
+
+    ends: tuple[CableEnd, CableEnd]
+    mtu: int | None = None
+
+
+@dataclass(frozen=True)
+class Topology:
+    name: str
+    bridges: tuple[Bridge, ...]
+    nodes: tuple[Node, ...]
+    cables: tuple[Cable, ...] = ()
+    prefix: str | None = None  # of the names in /run/netns; None: "" on the host, "<lab>-" in an isolated lab
+    file: str = field(default="", compare=False)  # as the user named it, for messages
+    positions: dict[tuple[str, ...], tuple[int, int]] = field(default_factory=dict, compare=False, repr=False)
+    """Line and column, from 1, of every value; keys are paths such as ("bridges", "docker0", "subnet")."""

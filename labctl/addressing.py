@@ -159,7 +159,7 @@ def _room(draft: Draft, bridge: Bridge, members: list[Member]) -> Iterator[Probl
     if total > MAX_PORTS:
         message = f"{total} namespaces on one bridge; the kernel allows {MAX_PORTS}: spread them over several bridges"
         yield draft.document.problem_at_key(path, message)
-    for i, subnet in enumerate(bridge.subnets):
+    for i, subnet in enumerate(bridge.subnets if members else ()):
         fixed = {a.ip if subnet.version == 4 else a.ip6 for _, a in members} - {None}
         wanted = sum(e.copies for e, a in members if not (a.ip if subnet.version == 4 else a.ip6))
         ranged = bridge.ip_range if subnet.version == 4 else None

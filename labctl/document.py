@@ -18,7 +18,7 @@ from labctl.errors import Problem, TopologyError, UsageError
 from labctl.syntax import complaint, decode, kind, leftover, place, quoted, refuse_directives, typed
 
 MAX_BYTES = 1 << 20
-MAX_VALUES = 100_000  # each alias counted as all that it stands for
+MAX_VALUES = 50_000  # each alias counted as all that it stands for
 MAX_DEPTH = 32
 MAX_PROBLEMS = 100  # with more, the file is not what its author thinks it is
 

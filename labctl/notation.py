@@ -50,13 +50,13 @@ def ipv6_address(text: str) -> IPv6Address:
 def network(text: str) -> Network:
     _needs_prefix(text)
     try:
-        found = ip_network(_digits(text), strict=False)
+        found = ip_interface(_digits(text))
     except ValueError:
         raise ValueError(f"{quoted(text)} is not a subnet; write one such as 172.17.0.0/16 or fd00:17::/64") from None
-    _without_zone(found.network_address, text)
-    if ip_interface(text).ip != found.network_address:
-        raise ValueError(f"{quoted(text)} has bits set behind its prefix; did you mean {found}?")
-    return found
+    _without_zone(found.ip, text)
+    if found.ip != found.network.network_address:
+        raise ValueError(f"{quoted(text)} has bits set behind its prefix; did you mean {found.network}?")
+    return found.network
 
 
 def ipv4_network(text: str) -> IPv4Network:

@@ -27,8 +27,9 @@ Fault = tuple[Steps, Problem]  # the way to what is wrong, and the sentence
 
 
 def faults(document: Document) -> list[Fault]:
-    """Everything in a document that the schema does not allow."""
-    return [fault for error in islice(_errors(document.data), MAX_PROBLEMS) for fault in _explain(error, document)]
+    """Everything in a document that the schema does not allow, or the first hundred faults."""
+    found = (fault for error in _errors(document.data) for fault in _explain(error, document))
+    return list(islice(found, MAX_PROBLEMS))
 
 
 def did_you_mean(word: str, known: Sequence[str], otherwise: str = "") -> str:
@@ -70,13 +71,14 @@ def _explain(error: ValidationError, document: Document) -> Iterator[Fault]:
     where = error.instance_path
     path = tuple(str(step) for step in where)
     value = document.find(path)
-    allowed = subschema(where).get("properties", {}).keys()
+    allowed = subschema(where).get("properties", {})
+    unknown = (key for key in value.keys if key not in allowed)
     match error.kind:
         case ValidationErrorKind.AdditionalProperties():
-            for key in value.keys.keys() - allowed:
+            for key in unknown:
                 yield path, document.problem_at_key((*path, key), _unknown(key, list(allowed)))
         case ValidationErrorKind.Required(property=key):
-            if not get_close_matches(key, value.keys.keys() - allowed):  # then that is the missing one
+            if not get_close_matches(key, list(islice(unknown, 9))):  # then that is the missing one
                 yield path, document.problem(path, _missing(key, where))
         case ValidationErrorKind.Type():
             yield path, document.problem(path, _wrong_type(where, value.data))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from labctl.checks import meaning
-from labctl.document import parse
+from labctl.document import MAX_PROBLEMS, parse
 from labctl.draft import Draft, Entry, draft
 from labctl.errors import TopologyError
 from labctl.names import lab_name
@@ -47,7 +47,7 @@ __all__ = [
 
 
 def load(text: bytes, file: str) -> Topology:
-    """The topology that a file describes, or a TopologyError with everything that is wrong with it."""
+    """The topology that a file describes, or a TopologyError with all that is wrong with it (the first hundred)."""
     document = parse(text, file)
     found = faults(document)
     problems = [problem for _, problem in found]
@@ -56,7 +56,7 @@ def load(text: bytes, file: str) -> Topology:
         problems += [*drafted.problems, *meaning(drafted)]
         if not problems:
             return _topology(drafted)
-    raise TopologyError(sorted(set(problems)))
+    raise TopologyError(sorted(set(problems))[:MAX_PROBLEMS])
 
 
 def _topology(drafted: Draft) -> Topology:

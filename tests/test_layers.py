@@ -1,4 +1,4 @@
-"""The picture of docs/architecture.md, enforced: every import points down this table, and only linux/ touches the machine."""
+"""The picture of docs/architecture.md, enforced: imports point down this table, and only linux/ touches the machine."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "labctl"
 
-# layer   what lives there                                              imports from
+# layer   what lives there                                       imports from
 PICTURE = """
-  cli     : __main__ cli                                              : story view linux record plan meaning text nouns base
-  story   : lab removal                                               : linux record plan meaning nouns base
-  linux   : linux                                                     : record plan nouns base
-  view    : view                                                      : record plan nouns base
-  record  : record conflicts                                          : meaning nouns base
-  plan    : plan shell                                                : nouns base
-  meaning : desired leases ruleset                                    : nouns base
+  cli     : __main__ cli                                       : story view linux record plan meaning text nouns base
+  story   : lab removal                                        : linux record plan meaning nouns base
+  linux   : linux                                              : record plan nouns base
+  view    : view                                               : record plan nouns base
+  record  : record conflicts                                   : meaning nouns base
+  plan    : plan shell                                         : nouns base
+  meaning : desired leases ruleset                             : nouns base
   text    : topology shipped checks wiring addressing names
-            draft notation shape document syntax                      : nouns base
-  nouns   : state picture written                                     : base
-  base    : __init__ errors                                           :
+            draft notation shape document syntax               : nouns base
+  nouns   : state picture written                              : base
+  base    : __init__ errors                                    :
 """
 PURE = {"view", "plan", "meaning", "text", "nouns", "base"}
 # These act on the machine, or make a result depend on when and where it was computed.

@@ -10,11 +10,11 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: venv packages ## two containers on docker0: up, shown, curled, taken down
+demo: ready ## two containers on docker0: up, shown, curled, taken down
 	@.ci/demo
 
 .PHONY: test
-test: venv packages ## lint, unit and kernel tests (TESTS=path: some of them)
+test: ready ## lint, unit and kernel tests (TESTS=path: some of them)
 	@$(PYTEST) $(TESTS)
 
 .PHONY: test-unit
@@ -22,11 +22,11 @@ test-unit: venv ## everything that needs no kernel, lint included
 	@$(PYTEST) --ignore tests/kernel
 
 .PHONY: test-kernel
-test-kernel: venv packages ## real networks in private namespaces
+test-kernel: ready ## real networks in private namespaces
 	@$(PYTEST) tests/kernel
 
 .PHONY: test-vm
-test-vm: venv vm-packages ## kernel tests on Debian's stock kernel, in a virtual machine (TESTS=path)
+test-vm: vm-ready ## kernel tests on Debian's stock kernel, in a virtual machine (TESTS=path)
 	@.ci/test-vm $(TESTS)
 
 .PHONY: lint
@@ -55,8 +55,10 @@ clean: ## remove what was made here
 	rm -rf .venv .cache .hypothesis build dist
 	find labctl tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: venv packages vm-packages
-venv packages:
-	@.ci/setup $@
-vm-packages:
-	@.ci/setup vm
+.PHONY: venv ready vm-ready
+venv:
+	@.ci/setup venv
+ready:
+	@.ci/setup venv packages
+vm-ready:
+	@.ci/setup venv vm

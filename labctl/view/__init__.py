@@ -1,0 +1,1 @@
+"""Pictures as text and as JSON. Pure: values in, strings out."""

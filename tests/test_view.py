@@ -248,7 +248,8 @@ def keys(value: object, path: str = "") -> set[str]:
 @pytest.mark.parametrize("verb", ["show", "ps"])
 def test_json_has_exactly_the_documented_keys(verb: str) -> None:
     two_ways = RouteEntry(ip_network("10.0.0.0/8"), None, hops=(Hop(None, "docker0"), Hop(None, "enp4s0")))
-    picture = replace(two_containers(), host=replace(host(), routes=(two_ways,)))
+    picture = two_containers()
+    picture = replace(picture, host=replace(picture.host, routes=(two_ways,)))
     data = show_data(picture) if verb == "show" else ps_data([picture])
     text = (Path(__file__).parent.parent / "docs" / "json.md").read_text()
     (section,) = (part for part in text.split("\n## ") if part.startswith(f"`labctl {verb} "))

@@ -140,7 +140,7 @@ def _ip_range(draft: Draft, bridge: Bridge) -> Iterator[Problem]:
 
 
 def _fixed_addresses(draft: Draft, bridge: Bridge, members: list[Member]) -> Iterator[Problem]:
-    owners = {gateway(bridge, subnet): f"the gateway of bridge {quoted(bridge.name)}" for subnet in bridge.subnets}
+    owners = {gateway(bridge, subnet): f"bridge {quoted(bridge.name)}" for subnet in bridge.subnets}
     for entry, attachment in members:
         for key, address in (("ip", attachment.ip), ("ip6", attachment.ip6)):
             if not address:

@@ -14,7 +14,7 @@ from labctl.errors import Conflict, Problem, TopologyError
 from labctl.leases import Taken
 from labctl.record import Record
 from labctl.state import HOST, Address, Link, Namespace, State
-from labctl.topology import Network, Topology
+from labctl.written import Network, Topology
 
 POOLS = [f"172.{n}.0.0/16" for n in range(17, 32)] + [f"192.168.{n}.0/20" for n in range(0, 256, 16)]
 

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv6Network, ip_interface, ip_network
 from labctl.leases import Leases, address, gateway, interfaces
 from labctl.ruleset import ruleset
 from labctl.state import HOST, MAIN_TABLE, Address, File, Item, Link, Namespace, Port, Route, Service, State, Sysctl
-from labctl.topology import Attachment, Bridge, Cable, IPAddress, Node, Run, StaticRoute, Topology
+from labctl.written import Attachment, Bridge, Cable, IPAddress, Node, Run, StaticRoute, Topology
 
 MTU = 1500
 NO_MAC = "00:00:00:00:00:00"
@@ -34,7 +34,7 @@ class Context:
 
     leases: Leases
     prefix: str = ""  # of the names in /run/netns
-    directory: str = "/"  # services start here: the topology file's folder
+    directory: str = "/"  # the topology file's folder, which services know as $LABCTL_TOPOLOGY_DIR
     nameservers: Sequence[IPAddress] = ()  # for nodes without `dns`
 
 
@@ -226,6 +226,9 @@ def _files(node: Node, peers: Peers, topology: Topology, context: Context) -> It
 
 def _service(node: Node, run: Run, topology: Topology, context: Context) -> Service:
     command = ("/bin/sh", "-c", run.command) if isinstance(run.command, str) else run.command
-    mark = ("LABCTL_SERVICE", f"{topology.name}/{node.name}/{run.name}")
-    environment = tuple(sorted((dict(node.environment) | dict(run.environment) | dict([mark])).items()))
-    return Service(node.name, run.name, command, environment, context.directory)
+    own = {
+        "LABCTL_SERVICE": f"{topology.name}/{node.name}/{run.name}",
+        "LABCTL_TOPOLOGY_DIR": context.directory,
+    }
+    environment = dict(node.environment) | dict(run.environment) | own
+    return Service(node.name, run.name, command, tuple(sorted(environment.items())))

@@ -254,7 +254,11 @@ def _cable(at: _At) -> Cable | None:
     ends = [end for item in at / "endpoints" if (end := _cable_end(item))]
     if len(at.problems) > before:
         return None
-    return Cable((ends[0], ends[1]), _number(at, "mtu"))
+    one, other = ends
+    if (one.node, one.interface) == (other.node, other.interface):
+        at.problem("both ends of the cable are the same; write another namespace or interface for one of them")
+        return None
+    return Cable((one, other), _number(at, "mtu"))
 
 
 def _cable_end(at: _At) -> CableEnd | None:

@@ -1,4 +1,4 @@
-"""The story: a lab comes up, shows what would change, and goes away again."""
+"""The story: what a lab would change, and how it comes up. How it goes away again is removal.py."""
 
 from __future__ import annotations
 
@@ -6,30 +6,27 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from labctl.conflicts import Site, check_names, check_subnets, taken
+from labctl.conflicts import check_names, check_subnets, taken
 from labctl.desired import Context, desired
 from labctl.errors import Incomplete, UsageError
 from labctl.leases import Leases, lease
 from labctl.linux import machine, store
-from labctl.linux.place import Place
+from labctl.linux.place import Place, must_be_root
 from labctl.plan import Op, Plan, plan
 from labctl.record import Record
-from labctl.state import HOST, State, Sysctl
-from labctl.topology import Topology
+from labctl.removal import others, remove, restorable
+from labctl.state import State, Sysctl
+from labctl.written import Topology
 
 
 @dataclass(frozen=True)
 class Draft:
-    """What `up` is about to do: the record to write first, the state to reach, and what is there."""
+    """What `up` is about to do: the record to write first, the state to reach, and the way there."""
 
     record: Record
     wanted: State
-    observed: State
+    plan: Plan
     new: bool
-
-    @property
-    def plan(self) -> Plan:
-        return plan(self.wanted, self.observed)
 
 
 def up(
@@ -42,7 +39,7 @@ def up(
 
     Raises TopologyError or Conflict with nothing touched, KernelError with all done that came before.
     """
-    machine.must_be_root()
+    must_be_root()
     with store.lab_lock(topology.name, waiting):
         with store.machine_lock():
             found = draft(topology, isolated)
@@ -65,50 +62,33 @@ def draft(topology: Topology, isolated: bool | None) -> Draft:
             f"Take it down first: labctl down {record.lab}",
         )
     place = Place(topology.name, record.isolated if record else bool(isolated))
-    others = [] if place.isolated else _others(topology.name)
-    site = machine.site(place, new=record is None)
+    neighbours = [] if place.isolated else others(topology.name)
+    site = machine.site(place)
     if not place.isolated:
-        check_subnets(topology, site, record, others)
-    leases = lease(topology, record.leases if record else Leases(), taken(site, record, others))
+        check_subnets(topology, site, record, neighbours)
+    leases = lease(topology, record.leases if record else Leases(), taken(site, record, neighbours))
     prefix = topology.prefix if topology.prefix is not None else f"{topology.name}-" if place.isolated else ""
     context = Context(leases, prefix, os.path.dirname(os.path.abspath(topology.file)), machine.nameservers())
     wanted = desired(topology, context)
     meant = _record(topology, place, prefix, leases, record)
-    meant = replace(meant, found=_found(wanted, meant, others))
+    meant = replace(meant, found=_found(wanted, meant, neighbours))
     check_names(wanted, site, meant, new=record is None)
-    expected = wanted.over(record.state) if record else wanted.host_settings()
-    observed = machine.observe(expected, place, meant.rules_as_listed) if record or not place.isolated else State()
-    return Draft(replace(meant, state=wanted.over(meant.state)), wanted, observed, new=record is None)
-
-
-def down(lab: str, waiting: Callable[[], None] = lambda: None) -> bool:
-    """Removes a lab; answers whether there was one. Raises Incomplete when something of it is still there."""
-    machine.must_be_root()
-    with store.lab_lock(lab, waiting):
-        record = store.load(lab)
-        if record:
-            _remove(record)
-    return record is not None
+    expected = wanted.over(record.state) if record else wanted.host_settings()  # of a new lab nothing else can be there
+    observed = machine.observe(expected, place, meant.rules_as_listed)
+    return Draft(replace(meant, state=wanted.over(meant.state)), wanted, plan(wanted, observed), new=record is None)
 
 
 def _build(found: Draft, report: Callable[[Op], None]) -> None:
     record, place = found.record, Place(found.record.lab, found.record.isolated)
     machine.prepare(place)
-    machine.apply(found.plan, place, record, _restorable(record), report)
+    machine.apply(found.plan, place, record, restorable(record), report)
     listed = machine.rules_as_listed(place)
     store.save(replace(record, state=found.wanted, rules_as_listed=listed))
 
 
-def _remove(record: Record) -> None:
-    with store.machine_lock():
-        failures = machine.teardown(record, Place(record.lab, record.isolated), _restorable(record))
-    if failures:
-        raise Incomplete(record.lab, failures)
-
-
 def _remove_again(record: Record, error: BaseException) -> None:
     try:
-        _remove(record)
+        remove(record)
         error.add_note(f"The lab {record.lab} was removed again; nothing is left of it.")
     except Incomplete as rest:
         error.add_note(str(rest))
@@ -121,12 +101,6 @@ def _record(topology: Topology, place: Place, prefix: str, leases: Leases, old: 
     return Record(topology.name, file, place.isolated, prefix, leases, made_netns_folder=not machine.has_netns_folder())
 
 
-def _others(lab: str) -> list[Record]:
-    """The other labs on this host's own namespace."""
-    records = (store.load(name) for name in store.labs() if name != lab)
-    return [record for record in records if record and not record.isolated]
-
-
 def _found(wanted: State, record: Record, others: Iterable[Record]) -> dict[str, str]:
     """The host's settings as they were before any lab: the first lab looked, the later ones take its word."""
     known: dict[str, str] = {}
@@ -137,13 +111,3 @@ def _found(wanted: State, record: Record, others: Iterable[Record]) -> dict[str,
             value = machine.read(item.name)
             known |= {item.name: value} if value is not None else {}
     return known | dict(record.found)
-
-
-def _restorable(record: Record) -> dict[str, str]:
-    """What to write back when this lab stops needing it: all but what another lab still needs."""
-    if record.isolated:
-        return {}
-    needed = {name for other in _others(record.lab) for name in other.settings()}
-    return {name: value for name, value in record.found.items() if name not in needed}
-
-

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
-from labctl.topology import Attachment, Bridge, IPAddress, Network, Node, Topology
+from labctl.written import Attachment, Bridge, IPAddress, Network, Node, Topology
 
 FIRST_BRIDGE = 3  # after lo and the machine's own card
 FIRST_PAIR = 24  # eth0@if25 beside veth…@if24: the numbers of the article's screens, where they are free

@@ -20,8 +20,8 @@ MAX_INTERFACE_NAME = 15  # IFNAMSIZ, less the NUL
 
 LAB = re.compile(r"[a-z0-9][a-z0-9_.-]{0,31}")
 PREFIX = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,31})?")
-NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-INTERFACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+WORD_RULE = "use letters, digits, '-', '_' and '.', starting with a letter or digit"
 HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?)*")
 SYSCTL = re.compile(r"net(\.[A-Za-z0-9_-]+)+")
 
@@ -51,7 +51,7 @@ def _lab(draft: Draft) -> Iterator[Problem]:
         yield document.problem((), f"the file's name makes no lab name; add a line such as 'name: {_lab_like(name)}'")
     prefix = document.data.get("prefix", "")
     if not PREFIX.fullmatch(prefix):
-        yield document.problem(("prefix",), f"{quoted(prefix)} cannot start a namespace's name; {rule}")
+        yield document.problem(("prefix",), f"{quoted(prefix)} cannot start a namespace's name; {WORD_RULE}")
 
 
 def _lab_like(name: str) -> str:
@@ -73,8 +73,8 @@ def interface_name(name: str) -> str:
         return f"{quoted(name)} is longer than {MAX_INTERFACE_NAME} characters, the kernel's limit; shorten it"
     if name in RESERVED_INTERFACES:
         return f"'{name}' has a meaning to the kernel; choose another name"
-    if not INTERFACE.fullmatch(name):
-        return f"{quoted(name)} cannot be an interface's name; use letters, digits, '_', '.' and '-', not first"
+    if not WORD.fullmatch(name):
+        return f"{quoted(name)} cannot be an interface's name; {WORD_RULE}"
     return ""
 
 
@@ -98,8 +98,8 @@ def _node_names(draft: Draft) -> Iterator[Problem]:
 def _node_name(written: str, longest: str) -> str:
     if written in RESERVED_NODES:
         return f"'{written}' means {RESERVED_NODES[written]}; choose another name"
-    if not NODE.fullmatch(written):
-        return f"{quoted(written)} cannot be a namespace's name; use letters, digits, '-', '_' and '.', a letter first"
+    if not WORD.fullmatch(written):
+        return f"{quoted(written)} cannot be a namespace's name; {WORD_RULE}"
     if len(longest) > MAX_NAME:
         return f"{quoted(longest)} is longer than {MAX_NAME} characters; shorten the name"
     return ""
@@ -158,8 +158,8 @@ def _settings(entry: Entry) -> Iterator[tuple[Steps, str]]:
 def _commands(entry: Entry) -> Iterator[tuple[Steps, str]]:
     for run in entry.node.run:
         where = ("run", run.name)
-        if not NODE.fullmatch(run.name) or len(run.name) > MAX_NAME:
-            yield where, f"{quoted(run.name)} cannot be a process's name; use letters, digits, '-', '_' and '.'"
+        if not WORD.fullmatch(run.name) or len(run.name) > MAX_NAME:
+            yield where, f"{quoted(run.name)} cannot be a process's name; {WORD_RULE}"
         first = run.command if isinstance(run.command, str) else run.command[0]
         if not first.strip():
             yield where, "the command is empty; write what to run, or remove it"

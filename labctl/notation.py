@@ -24,13 +24,13 @@ from labctl.written import Interface, IPAddress, Network
 
 
 def address(text: str) -> IPAddress:
+    _no_zone(text)
     if "/" in text:
         raise ValueError(f"{quoted(text)} has a prefix length; write the address alone: {text.partition('/')[0]}")
     try:
-        found = ip_address(text)
+        return ip_address(text)
     except ValueError:
         raise ValueError(f"{quoted(text)} is not an IP address; write one such as 172.17.0.9 or fd00:17::9") from None
-    return _without_zone(found, text)
 
 
 def ipv4_address(text: str) -> IPv4Address:
@@ -48,14 +48,14 @@ def ipv6_address(text: str) -> IPv6Address:
 
 
 def network(text: str) -> Network:
+    _no_zone(text)
     _needs_prefix(text)
     try:
         found = ip_interface(_digits(text))
     except ValueError:
         raise ValueError(f"{quoted(text)} is not a subnet; write one such as 172.17.0.0/16 or fd00:17::/64") from None
-    _without_zone(found.ip, text)
     if found.ip != found.network.network_address:
-        raise ValueError(f"{quoted(text)} has bits set behind its prefix; did you mean {found.network}?")
+        raise ValueError(f"{quoted(text)} has host bits set; did you mean {found.network}?")
     return found.network
 
 
@@ -132,12 +132,12 @@ def _digits(text: str) -> str:
 
 def _interface(text: str) -> Interface:
     """An address with its prefix, for the end of a cable."""
+    _no_zone(text)
     _needs_prefix(text)
     try:
         found = ip_interface(_digits(text))
     except ValueError:
         raise ValueError(f"{quoted(text)} is not an address with a prefix; write one such as 10.0.12.1/24") from None
-    _without_zone(found.ip, text)
     own = found.network
     if own.prefixlen < own.max_prefixlen - 1 and found.ip == own.network_address:
         raise ValueError(f"{quoted(text)} is the address of the subnet itself; give this end one inside it")
@@ -146,10 +146,9 @@ def _interface(text: str) -> Interface:
     return found
 
 
-def _without_zone(found: IPAddress, text: str) -> IPAddress:
-    if isinstance(found, IPv6Address) and found.scope_id:
-        raise ValueError(f"{quoted(text)} has a zone; write it without '%{found.scope_id}'")
-    return found
+def _no_zone(text: str) -> None:
+    if "%" in text:
+        raise ValueError(f"{quoted(text)} has a zone; write it without the '%' and the interface's name")
 
 
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")

@@ -38,6 +38,9 @@ class Record:
         """The host's sysctls that this lab needs."""
         return {item.name for item in self.state.items if isinstance(item, Sysctl) and item.node == HOST}
 
+    def services(self, node: str) -> list[Service]:
+        return [item for item in self.state.items if isinstance(item, Service) and item.node == node]
+
 
 def dumps(record: Record) -> str:
     data = {f.name: getattr(record, f.name) for f in fields(Record)}
@@ -72,8 +75,8 @@ def _item(noun: str, *values: Any) -> Item:
             return Address(node, dev, ip_interface(interface))
         case "Route", (node, to, via, *rest):
             return Route(node, ip_network(to), ip_address(via) if via else None, *rest)
-        case "Service", (node, name, command, environment, directory):
-            return Service(node, name, tuple(command), tuple((k, v) for k, v in environment), directory)
+        case "Service", (node, name, command, environment):
+            return Service(node, name, tuple(command), tuple((k, v) for k, v in environment))
         case _:
             item: Item = NOUNS[noun](*values)
             return item

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from labctl.state import Ruleset
-from labctl.topology import Bridge
+from labctl.written import Bridge
 
 
 def ruleset(lab: str, bridges: Iterable[Bridge]) -> Ruleset:

@@ -78,7 +78,7 @@ def _explain(error: ValidationError, document: Document) -> Iterator[Fault]:
             for key in unknown:
                 yield path, document.problem_at_key((*path, key), _unknown(key, list(allowed)))
         case ValidationErrorKind.Required(property=key):
-            if not get_close_matches(key, list(islice(unknown, 9))):  # then that is the missing one
+            if not any(_close(other, [key]) for other in islice(unknown, 9)):  # then that is the missing one
                 yield path, document.problem(path, _missing(key, where))
         case ValidationErrorKind.Type():
             yield path, document.problem(path, _wrong_type(where, value.data))
@@ -87,9 +87,15 @@ def _explain(error: ValidationError, document: Document) -> Iterator[Fault]:
 
 
 def _unknown(key: str, allowed: Sequence[str]) -> str:
-    if (ours := OTHER_WORDS.get(key)) in allowed:
-        return f"unknown key '{key}'; did you mean '{ours}'?"
-    return f"unknown key {quoted(key)}" + did_you_mean(key, allowed, f"the keys here are {', '.join(allowed)}")
+    close = _close(key, allowed)
+    hint = f"did you mean '{close}'?" if close else f"the keys here are {', '.join(allowed)}"
+    return f"unknown key {quoted(key)}; {hint}"
+
+
+def _close(key: str, allowed: Sequence[str]) -> str:
+    """The allowed key that was probably meant."""
+    ours = OTHER_WORDS.get(key, "")
+    return ours if ours in allowed else next(iter(get_close_matches(key[:64], allowed, n=1)), "")
 
 
 OTHER_WORDS = {
@@ -146,7 +152,7 @@ def _wrong_value(where: Sequence[str | int], data: Any) -> str:
         least, most = rule["minItems"], rule["maxItems"]
         number = str(most) if least == most else f"{least} or {most}"
         return f"{_called(where)} must have {number} items, not {len(data)}; write for example {_example(where)}"
-    return f"{_called(where)} must be {' or '.join(rule['enum'])}, not {kind(data)}; change it, or remove the key"
+    return f"{_called(where)} must be {' or '.join(map(quoted, rule['enum']))}, not {kind(data)}; change it, or remove the key"
 
 
 def _called(where: Sequence[str | int]) -> str:

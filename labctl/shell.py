@@ -132,7 +132,7 @@ def _route(route: Route) -> str:
 def _start(service: Service, prefix: str) -> str:
     words = [f"{name}={shlex.quote(value)}" for name, value in service.environment]
     words += ["setsid", f"ip netns exec {shlex.quote(prefix + service.node)}", shlex.join(service.command)]
-    return f"(cd {shlex.quote(service.directory)} && {' '.join(words)}) </dev/null >/dev/null 2>&1 &"
+    return f"(cd \"$(mktemp -d)\" && {' '.join(words)}) </dev/null >/dev/null 2>&1 &"
 
 
 def _remove(op: Remove, prefix: str) -> Iterator[str]:

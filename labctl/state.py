@@ -143,13 +143,12 @@ class File:
 
 @dataclass(frozen=True)
 class Service:
-    """A process that runs in a node, in `directory` on the host's file system."""
+    """A process that runs in a node, in a folder of the node's own that goes with the lab."""
 
     node: str
     name: str
     command: tuple[str, ...]
     environment: tuple[tuple[str, str], ...] = ()
-    directory: str = "/"
 
     @property
     def key(self) -> Key:

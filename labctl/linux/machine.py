@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from itertools import groupby
 
 from labctl.conflicts import Site
-from labctl.errors import KernelError, UsageError
+from labctl.errors import KernelError
 from labctl.linux import nft, services, store
 from labctl.linux.apply import Worker, read
 from labctl.linux.messages import IFF_UP
@@ -16,31 +15,21 @@ from labctl.linux.observe import exists
 from labctl.linux.observe import observe as _observe
 from labctl.linux.place import NETNS, Namespaces, Place, in_thread
 from labctl.linux.survey import nameservers, netns_names, survey
-from labctl.linux.teardown import teardown
 from labctl.plan import Add, Op, Plan, Remove
 from labctl.record import Record
 from labctl.shell import shell
 from labctl.state import HOST, Link, Service, State
 
-__all__ = ["apply", "has_netns_folder", "must_be_root", "nameservers", "observe", "prepare", "read", "teardown"]
-
-
-def must_be_root() -> None:
-    """Raises UsageError for an ordinary user."""
-    if os.geteuid() != 0:
-        raise UsageError(
-            "labctl makes network namespaces and interfaces, and for that it must run as root.",
-            "Run it with sudo, or in a VM or container where you are root.",
-        )
+__all__ = ["apply", "has_netns_folder", "nameservers", "observe", "prepare", "read"]
 
 
 def has_netns_folder() -> bool:
     return NETNS.is_dir()
 
 
-def site(place: Place, new: bool) -> Site:
-    """The host as found; that of a new isolated lab does not exist yet and is empty."""
-    if place.isolated and new:
+def site(place: Place) -> Site:
+    """The host as found; that of an isolated lab may not exist yet and is empty then."""
+    if not exists(place, HOST):
         return Site(netns=netns_names())
     return in_thread(lambda: survey(place, f"labctl-{place.lab}"))
 

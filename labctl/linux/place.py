@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from labctl.errors import UsageError
 from labctl.linux import libc
 from labctl.linux.netlink import Socket
 from labctl.state import HOST
@@ -44,8 +45,21 @@ class Place:
     def etc(self, node: str) -> Path:
         return self.directory / "etc" / node
 
+    def scratch(self, node: str) -> Path:
+        """Where a node's services start."""
+        return self.directory / "run" / node
+
     def log(self, node: str, service: str) -> Path:
         return self.directory / "log" / f"{node}.{service}.log"
+
+
+def must_be_root() -> None:
+    """Raises UsageError for an ordinary user."""
+    if os.geteuid() != 0:
+        raise UsageError(
+            "labctl makes network namespaces and interfaces, and for that it must run as root.",
+            "Run it with sudo, or in a VM or container where you are root.",
+        )
 
 
 class Namespaces:

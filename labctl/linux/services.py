@@ -47,21 +47,23 @@ def enter(place: Place, node: str) -> None:
 def start(place: Place, service: Service) -> int:
     """Starts a service in the background and answers its process id. Call it from a process with one thread."""
     log = place.log(service.node, service.name)
-    log.parent.mkdir(parents=True, exist_ok=True)
+    folder = place.scratch(service.node)
+    for needed in (log.parent, folder):
+        needed.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
     if pid:
         return pid
     try:
-        _become(place, service, log)
+        _become(place, service, log, folder)
     except OSError as error:
         os.write(2, f"labctl: {service.command[0]}: {error.strerror}\n".encode())
     finally:
         os._exit(127)
 
 
-def _become(place: Place, service: Service, log: Path) -> None:
+def _become(place: Place, service: Service, log: Path, folder: Path) -> None:
     os.setsid()
     os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -71,7 +73,7 @@ def _become(place: Place, service: Service, log: Path) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     enter(place, service.node)
-    os.chdir(service.directory)
+    os.chdir(folder)
     environment = os.environ | dict(service.environment) | {DIGEST: service.digest}
     os.execvpe(service.command[0], service.command, environment)
 

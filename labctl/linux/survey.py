@@ -10,7 +10,7 @@ from labctl.linux import netlink, nft
 from labctl.linux.observe import AF_INET, AF_INET6
 from labctl.linux.place import NETNS, Namespaces, Place
 from labctl.state import HOST
-from labctl.topology import IPAddress
+from labctl.written import IPAddress
 
 RT_TABLE_LOCAL = 255
 

@@ -1,0 +1,75 @@
+"""The command line: the only place that prints, chooses exit statuses and names options.
+
+`main` is the door. The verbs that people type most and programs call in loops are recognised here in their plain
+form, each with the module it needs and nothing else; every other word goes to Typer (app.py), which knows all verbs,
+all options and all the help. Both call the same functions.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+
+def main() -> None:
+    """Runs the command line of this process and exits with its status."""
+    signal.signal(signal.SIGTERM, _terminated)
+    words = sys.argv[1:]
+    try:
+        if not _plain(words):
+            from labctl.cli.app import app
+
+            app(prog_name="labctl")
+    except KeyboardInterrupt as interrupt:
+        _fail("interrupted", interrupt, 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read our output has gone; nothing left to say
+        sys.exit(1)
+    except Exception as error:
+        from labctl.errors import LabError
+
+        if not isinstance(error, LabError):
+            raise
+        _fail(str(error), error, error.exit_status)
+
+
+def _plain(words: list[str]) -> bool:
+    """Carries out `exec NODE [--] COMMAND…`, `ps`, `down [LAB]` and `up FILE [--isolated]`; False for all else."""
+    match words:
+        case ["exec", node, *command] if command and not node.startswith("-") and not _options(command[:1]):
+            from labctl.cli import exec_
+
+            exec_.run(node, command[command[0] == "--" :])
+        case ["ps"]:
+            from labctl.cli import ps
+
+            ps.run(as_json=False)
+        case ["down", *lab] if len(lab) < 2 and not _options(lab):
+            from labctl.cli import down
+
+            down.run(*lab)
+        case ["up", file, *rest] if not _options([file]) and rest in ([], ["--isolated"]):
+            from labctl.cli import up
+
+            up.run(file, isolated=bool(rest))
+        case _:
+            return False
+    return True
+
+
+def _options(words: list[str]) -> bool:
+    return any(word.startswith("-") and word not in ("-", "--") for word in words)
+
+
+def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """SIGTERM ends a command as Ctrl-C does: what was begun is undone or left for the next `up`."""
+    raise KeyboardInterrupt("terminated")
+
+
+def _fail(message: str, error: BaseException, status: int) -> NoReturn:
+    notes = getattr(error, "__notes__", ())
+    print("\n".join([f"labctl: {message}" if status != 2 or "\n" not in message else message, *notes]), file=sys.stderr)
+    sys.exit(status)

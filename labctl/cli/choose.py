@@ -1,0 +1,74 @@
+"""Which lab, which node: LAB and NODE of the command line."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from labctl.errors import LabError, UsageError
+from labctl.linux import store
+from labctl.record import Record
+from labctl.state import HOST
+
+DEFAULT_FILE = "topology.yaml"
+
+
+def choose(lab: str | None) -> Record:
+    """The running lab of this name or file; without one the only lab there is, or that of ./topology.yaml.
+
+    Raises UsageError where there is none, or more than one to choose from.
+    """
+    running = store.labs()
+    name = _name(lab, running)
+    record = store.load(name) if name in running else None
+    if record is None:
+        near = difflib.get_close_matches(name, running, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"Running: {', '.join(running) or 'none'}."
+        raise UsageError(f"no lab '{name}' is running", hint)
+    return record
+
+
+def choose_node(node: str) -> tuple[Record, str]:
+    """NODE as `node` or `lab/node`; `host` is the lab's host. Raises UsageError."""
+    lab, _, name = node.rpartition("/")
+    record = choose(lab) if lab else _lab_of(name)
+    nodes = [*record.state.nodes(), HOST]
+    if name not in nodes:
+        near = difflib.get_close_matches(name, nodes, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"Its nodes: {', '.join(nodes)}."
+        raise UsageError(f"the lab {record.lab} has no node '{name}'", hint)
+    return record, name
+
+
+def _name(lab: str | None, running: list[str]) -> str:
+    if lab is not None:
+        return lab if lab in running or not _is_file(lab) else _name_of(lab)
+    if len(running) == 1:
+        return running[0]
+    if Path(DEFAULT_FILE).is_file():
+        return _name_of(DEFAULT_FILE)
+    if not running:
+        raise UsageError("no lab is running", "Start one: labctl up two-containers.yaml --isolated")
+    raise UsageError("more than one lab is running", f"Say which: {', '.join(running)}.")
+
+
+def _lab_of(node: str) -> Record:
+    """The lab that a bare node name means: the only one that has it."""
+    running = store.labs()
+    if len(running) < 2 or node == HOST:
+        return choose(None)
+    records = [record for name in running if (record := store.load(name)) and node in record.state.nodes()]
+    if len(records) == 1:
+        return records[0]
+    names = ", ".join(f"{record.lab}/{node}" for record in records) or ", ".join(running)
+    raise UsageError(f"more than one lab is running, and '{node}' does not tell which", f"Say which: {names}.")
+
+
+def _is_file(lab: str) -> bool:
+    return lab.endswith((".yaml", ".yml")) or "/" in lab
+
+
+def _name_of(file: str) -> str:
+    from labctl.cli.files import topology
+
+    return topology(file).name

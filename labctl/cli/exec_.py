@@ -1,0 +1,65 @@
+"""`labctl exec`, `labctl shell`, `labctl logs`: a command inside a node, and what its services wrote."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from labctl.cli.choose import choose_node
+from labctl.errors import LabError, UsageError
+from labctl.linux.place import Place
+from labctl.linux.services import enter
+
+FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127  # docker's: the tool failed, the command cannot run, is not there
+
+
+def run(node: str, command: Sequence[str], environment: Sequence[str] = (), directory: str | None = None) -> NoReturn:
+    """Becomes the command, inside the node: the terminal, signals and exit status are the command's own."""
+    try:
+        record, name = choose_node(node)
+        enter(Place(record.lab, record.isolated), name)
+        if directory:
+            os.chdir(directory)
+    except LabError as error:
+        _fail(FAILED, str(error))
+    except OSError as error:
+        _fail(FAILED, f"cannot enter {node}: {error.strerror or error}; is the lab still up? (labctl ps)")
+    words = [variable.partition("=") for variable in environment]
+    inside = {"LABCTL_LAB": record.lab, "LABCTL_NODE": name}
+    _become(command, os.environ | inside | {key: value for key, _, value in words})
+
+
+def _become(command: Sequence[str], environment: dict[str, str]) -> NoReturn:
+    try:
+        os.execvpe(command[0], list(command), environment)
+    except FileNotFoundError:
+        _fail(NOT_FOUND, f"{command[0]}: no such command")
+    except OSError as error:
+        _fail(NOT_EXECUTABLE, f"{command[0]}: {error.strerror}")
+
+
+def shell(node: str) -> NoReturn:
+    """An interactive shell whose prompt tells where one is."""
+    program = os.environ.get("SHELL", "/bin/sh")
+    run(node, [program], [f"PS1={node}:\\w# "])
+
+
+def _fail(status: int, message: str) -> NoReturn:
+    print(f"labctl: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+def logs(node: str, service: str | None, follow: bool) -> None:
+    """What a node's services wrote, oldest first; with `follow` also what they go on to write."""
+    record, name = choose_node(node)
+    place = Place(record.lab, record.isolated)
+    names = [item.name for item in record.services(name)]
+    if service and service not in names:
+        raise UsageError(f"{name} has no service '{service}'", f"Its services: {', '.join(names) or 'none'}.")
+    files = [str(place.log(name, each)) for each in ([service] if service else sorted(names))]
+    if not files:
+        raise UsageError(f"{name} runs no service", "A namespace's `run:` starts one.")
+    command = ["tail", "-n", "+1", *(["-F"] if follow else []), *([] if len(files) > 1 else ["-q"]), "--", *files]
+    os.execvp(command[0], command)

@@ -1,0 +1,102 @@
+"""`labctl up` and `labctl plan`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+
+from labctl import lab
+from labctl.cli.files import topology
+from labctl.lab import Draft
+from labctl.plan import Op
+from labctl.shell import script, shell
+from labctl.state import HOST, Address, State
+
+SHORT = 16  # lines of a list that still fits a screen with what is around it
+
+
+def run(file: str, isolated: bool = False, dry_run: bool = False, verbose: bool = False) -> None:
+    """Brings up the lab of a file. The story goes to stderr; with `dry_run` the plan to stdout and nothing is done."""
+    if dry_run:
+        return plan(file, isolated)
+    wanted = topology(file)
+    begun = time.monotonic()
+    done = lab.up(wanted, isolated or None, _tell(verbose), lambda: _waiting(wanted.name))
+    _finish(done, time.monotonic() - begun)
+
+
+def plan(file: str, isolated: bool = False, as_json: bool = False, exit_code: bool = False) -> None:
+    """Prints what `up` would do, as a shell script for `sh -e` or as JSON; exits 1 for a difference if asked to."""
+    draft = lab.draft(topology(file), isolated or None)
+    if as_json:
+        print(json.dumps([_as_json(op, draft.record.prefix) for op in draft.plan], indent=2))
+    elif draft.plan:
+        print(script(draft.plan, draft.record.prefix), end="")
+    else:
+        print(f"{draft.record.lab}: already as the file says", file=sys.stderr)
+    if exit_code and draft.plan:
+        sys.exit(1)
+
+
+def _as_json(op: Op, prefix: str) -> dict[str, object]:
+    return {
+        "op": type(op).__name__.lower(),
+        "kind": type(op.item).__name__.lower(),
+        "node": op.item.node,
+        "key": list(op.item.key),
+        "reason": op.reason,
+        "shell": shell(op, prefix),
+    }
+
+
+def _tell(verbose: bool) -> Callable[[Op], None]:
+    return lambda op: print(shell(op), file=sys.stderr) if verbose else None
+
+
+def _waiting(name: str) -> None:
+    print(f"{name}: waiting for another labctl that works on this lab …", file=sys.stderr)
+
+
+def _finish(done: Draft, seconds: float) -> None:
+    """What was done and what to try next."""
+    name, plan = done.record.lab, done.plan
+    if not plan:
+        return _say(f"{name}: already as the file says")
+    where = "in its own host namespace" if done.record.isolated else "on this machine's host namespace"
+    if not done.new:
+        _say(f"{name}: changed in {seconds:.2f} s, {len(plan)} operations")
+        return _say(*(f"  {line}" for op in plan[:SHORT] for line in _line(op, done.record.prefix)))
+    _say(f"{name}: up {where} in {seconds:.2f} s, {len(plan)} operations")
+    _say(*_members(done.wanted))
+    nodes = done.wanted.nodes()
+    _say("try", "  labctl show", *([f"  labctl exec {nodes[0]} -- ip route"] if nodes else []), f"  labctl down {name}")
+
+
+def _line(op: Op, prefix: str) -> list[str]:
+    first = shell(op, prefix).splitlines()[0]
+    return [f"{first}    # {op.reason}" if op.reason else first]
+
+
+def _members(state: State) -> list[str]:
+    """A line for each bridge and node with its addresses; the middle of a long list is left out."""
+    addresses: dict[tuple[str, str], list[str]] = {}
+    for item in state.items:
+        if isinstance(item, Address):
+            place = ("", item.dev) if item.node == HOST else (item.node, item.dev)
+            addresses.setdefault(place, []).append(str(item.interface if item.node == HOST else item.interface.ip))
+    rows: dict[str, list[str]] = {node: [] for node in state.nodes()}
+    bridges = {dev: sorted(found) for (node, dev), found in addresses.items() if not node}
+    for (node, dev), found in sorted(addresses.items()):
+        if node:
+            rows[node].append(f"{dev} {' '.join(sorted(found))}")
+    width = max(map(len, [*bridges, *rows]), default=0)
+    lines = [f"  {name:{width}}  {' '.join(found)}" for name, found in bridges.items()]
+    lines += [f"  {name:{width}}  {', '.join(found)}".rstrip() for name, found in rows.items()]
+    return lines if len(lines) <= SHORT else [*lines[: SHORT - 2], f"  … {len(lines) - SHORT + 1} more", lines[-1]]
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        print(line, file=sys.stderr)

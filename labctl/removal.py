@@ -1,0 +1,43 @@
+"""The story's other half: a lab goes away. Apart from lab.py because it needs no topology, plan or YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from labctl.errors import Incomplete
+from labctl.linux import store
+from labctl.linux.place import Place, must_be_root
+from labctl.linux.teardown import teardown
+from labctl.record import Record
+
+
+def down(lab: str, waiting: Callable[[], None] = lambda: None) -> bool:
+    """Removes a lab; answers whether there was one. Raises Incomplete when something of it is still there."""
+    must_be_root()
+    with store.lab_lock(lab, waiting):
+        record = store.load(lab)
+        if record:
+            remove(record)
+    return record is not None
+
+
+def remove(record: Record) -> None:
+    """Removes what a record describes; the caller holds the lab's lock. Raises Incomplete."""
+    with store.machine_lock():
+        failures = teardown(record, Place(record.lab, record.isolated), restorable(record))
+    if failures:
+        raise Incomplete(record.lab, failures)
+
+
+def others(lab: str) -> list[Record]:
+    """The other labs on this host's own namespace."""
+    records = (store.load(name) for name in store.labs() if name != lab)
+    return [record for record in records if record and not record.isolated]
+
+
+def restorable(record: Record) -> dict[str, str]:
+    """What to write back when this lab stops needing it: all but what another lab still needs."""
+    if record.isolated:
+        return {}
+    needed = {name for other in others(record.lab) for name in other.settings()}
+    return {name: value for name, value in record.found.items() if name not in needed}

@@ -118,5 +118,5 @@ def check_names(wanted: State, site: Site, record: Record, new: bool) -> None:
     if new and site.has_table:
         raise Conflict(
             f"an nftables table inet labctl-{record.lab} already exists, though no lab {record.lab} does",
-            f"It was left alone. Look at it with 'nft list table inet labctl-{record.lab}'; rename the lab or delete it.",
+            f"It was left alone. See 'nft list table inet labctl-{record.lab}'; rename the lab, or delete it.",
         )

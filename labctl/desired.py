@@ -50,7 +50,7 @@ def desired(topology: Topology, context: Context) -> State:
     for node in topology.nodes:
         items += _namespace(node, topology, bridges, context)
         items += _attachments(node, topology, bridges, names, context)
-        items += _files(node, peers, topology, context)
+        items += _files(node, peers, context)
         items += [_service(node, run, topology, context) for run in node.run]
     for cable in topology.cables:
         items += _cable(cable, topology, context)
@@ -214,7 +214,7 @@ def _peers(topology: Topology, context: Context) -> Peers:
     return {bridge: "".join(each) for bridge, each in lines.items()}
 
 
-def _files(node: Node, peers: Peers, topology: Topology, context: Context) -> Iterator[Item]:
+def _files(node: Node, peers: Peers, context: Context) -> Iterator[Item]:
     hostname = node.hostname or node.name
     extra = "".join(f"{ip}\t{name}\n" for name, ip in node.extra_hosts)
     yield File(node.name, "hosts", LOCALHOST + extra + "".join(peers[a.bridge] for a in node.networks))

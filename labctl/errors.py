@@ -1,11 +1,11 @@
 """Everything that can go wrong and be explained to a user.
 
-    LabError                 exit status 1
-    ├── UsageError           exit status 2: the command line, or the wrong user
-    ├── TopologyError        exit status 2: the file; carries every Problem found in it
-    ├── Conflict             something that labctl does not own is in the way
-    ├── KernelError          the machine refused one operation
-    └── Incomplete           `down` could not remove everything; carries what is left
+LabError                 exit status 1
+├── UsageError           exit status 2: the command line, or the wrong user
+├── TopologyError        exit status 2: the file; carries every Problem found in it
+├── Conflict             something that labctl does not own is in the way
+├── KernelError          the machine refused one operation
+└── Incomplete           `down` could not remove everything; carries what is left
 """
 
 from __future__ import annotations

@@ -9,8 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from labctl.state import HOST, Address, File, Item, Key, Link, Namespace, Port, Route, Ruleset, Service, State
-from labctl.state import Sysctl, natural
+from labctl.state import (
+    HOST,
+    Address,
+    File,
+    Item,
+    Key,
+    Link,
+    Namespace,
+    Port,
+    Route,
+    Ruleset,
+    Service,
+    State,
+    Sysctl,
+    natural,
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +65,8 @@ def plan(desired: State, observed: State) -> Plan:
         if key in found and found[key] != item
     ]
     removals = sorted(_explicit(gone), key=_order, reverse=True)
-    return (*removals, *sorted([*added, *changed], key=_order))
+    building: list[Op] = [*added, *changed]
+    return (*removals, *sorted(building, key=_order))
 
 
 def _replaced(wanted: dict[Key, Item], found: dict[Key, Item]) -> dict[Key, str]:

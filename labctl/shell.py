@@ -63,8 +63,8 @@ def _add(op: Add, prefix: str) -> Iterator[str]:
         case Link() as link:
             yield from _add_link(link, prefix)
         case Address() as a:
-            flag = " nodad" if a.interface.version == 6 else " broadcast +" if a.interface.network.prefixlen < 31 else ""
-            yield f"{_ip(a.node, prefix)} address add {a.interface}{flag} dev {a.dev}"
+            more = "nodad" if a.interface.version == 6 else "broadcast +"  # a /31 has no broadcast, and ip(8) knows
+            yield f"{_ip(a.node, prefix)} address add {a.interface} {more} dev {a.dev}"
         case Route() as route:
             yield f"{_ip(route.node, prefix)} route add {_route(route)}"
         case Ruleset() as ruleset:
@@ -132,7 +132,7 @@ def _route(route: Route) -> str:
 def _start(service: Service, prefix: str) -> str:
     words = [f"{name}={shlex.quote(value)}" for name, value in service.environment]
     words += ["setsid", f"ip netns exec {shlex.quote(prefix + service.node)}", shlex.join(service.command)]
-    return f"(cd \"$(mktemp -d)\" && {' '.join(words)}) </dev/null >/dev/null 2>&1 &"
+    return f'(cd "$(mktemp -d)" && {" ".join(words)}) </dev/null >/dev/null 2>&1 &'
 
 
 def _remove(op: Remove, prefix: str) -> Iterator[str]:

@@ -50,7 +50,7 @@ def _plain(words: list[str]) -> bool:
         case ["down", *lab] if len(lab) < 2 and not _options(lab):
             from labctl.cli import down
 
-            down.run(*lab)
+            down.run(lab[0] if lab else None)
         case ["up", file, *rest] if not _options([file]) and rest in ([], ["--isolated"]):
             from labctl.cli import up
 

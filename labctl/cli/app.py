@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -19,7 +19,7 @@ app = typer.Typer(
 )
 
 File = Annotated[str, typer.Argument(help="A topology file, '-', or the name of a shipped one.")]
-Lab = Annotated[Optional[str], typer.Argument(help="A lab's name or its file. Default: the only one running.")]
+Lab = Annotated[str | None, typer.Argument(help="A lab's name or its file. Default: the only one running.")]
 Node = Annotated[str, typer.Argument(help="NODE or LAB/NODE; 'host' is the lab's host.")]
 Isolated = Annotated[bool, typer.Option("--isolated", help="Give the lab a private host namespace.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -117,8 +117,10 @@ def ps(as_json: Json = False) -> None:
 def show(
     lab: Lab = None,
     sections: Annotated[
-        Optional[list[str]],
-        typer.Argument(metavar="[SECTION]...", help="links bridges addresses routes neighbours counters services rules"),
+        list[str] | None,
+        typer.Argument(
+            metavar="[SECTION]...", help="links bridges addresses routes neighbours counters services rules"
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -132,8 +134,8 @@ def show(
 def exec(
     node: Node,
     command: Annotated[list[str], typer.Argument(metavar="COMMAND...", help="What to run there.")],
-    environment: Annotated[Optional[list[str]], typer.Option("--env", "-e", metavar="NAME=VALUE")] = None,
-    directory: Annotated[Optional[str], typer.Option("--workdir", "-w", help="Where to start it.")] = None,
+    environment: Annotated[list[str] | None, typer.Option("--env", "-e", metavar="NAME=VALUE")] = None,
+    directory: Annotated[str | None, typer.Option("--workdir", "-w", help="Where to start it.")] = None,
 ) -> None:
     """Run a command in a node, as `docker exec` does."""
     from labctl.cli import exec_
@@ -152,7 +154,7 @@ def shell(node: Node) -> None:
 @app.command()
 def logs(
     node: Node,
-    service: Annotated[Optional[str], typer.Argument(help="One of its services. Default: all.")] = None,
+    service: Annotated[str | None, typer.Argument(help="One of its services. Default: all.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
 ) -> None:
     """Print what a node's services wrote."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from labctl.errors import LabError, UsageError
+from labctl.errors import UsageError
 from labctl.linux import store
 from labctl.record import Record
 from labctl.state import HOST

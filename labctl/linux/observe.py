@@ -6,8 +6,8 @@ Everything else in a namespace is none of our business here: what labctl did not
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from ipaddress import ip_address, ip_interface, ip_network
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from labctl.linux import libc, netlink, nft
@@ -83,7 +83,9 @@ class Inside:
         """Unicast routes that somebody added."""
         if self._routes is None:
             socket = self._namespaces.socket(self.node)
-            found = [m for family in (AF_INET, AF_INET6) for m in socket.dump("rtmsg", netlink.RTM_GETROUTE, family=family)]
+            found = [
+                m for family in (AF_INET, AF_INET6) for m in socket.dump("rtmsg", netlink.RTM_GETROUTE, family=family)
+            ]
             self._routes = [self._route(m) for m in found if m["proto"] in (RTPROT_BOOT, RTPROT_STATIC)]
         return self._routes
 
@@ -115,7 +117,8 @@ class Inside:
             isolated=bool(_nested(slave, "IFLA_INFO_SLAVE_DATA", "IFLA_BRPORT_ISOLATED")),
             alias=message.get_attr("IFLA_IFALIAS") or "",
             group=message.get_attr("IFLA_GROUP") or 0,
-            link_local=_nested(_attributes(message, "IFLA_AF_SPEC"), "AF_INET6", "IFLA_INET6_ADDR_GEN_MODE") != ADDR_GEN_NONE,
+            link_local=_nested(_attributes(message, "IFLA_AF_SPEC"), "AF_INET6", "IFLA_INET6_ADDR_GEN_MODE")
+            != ADDR_GEN_NONE,
         )
 
 

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from labctl.linux import libc
@@ -144,10 +145,8 @@ def _hold(pid: int) -> int | None:
 
 
 def _signal(pidfd: int, number: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, number)
-    except ProcessLookupError:
-        pass
 
 
 def _wait(pidfds: dict[int, int], seconds: float) -> set[int]:
@@ -165,10 +164,8 @@ def _wait(pidfds: dict[int, int], seconds: float) -> set[int]:
 
 
 def _reap(pid: int) -> None:
-    try:
+    with suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)  # a child of ours stays a zombie until somebody asks
-    except ChildProcessError:
-        pass
 
 
 def _pids() -> Iterator[int]:

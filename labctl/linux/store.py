@@ -10,13 +10,15 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from labctl.errors import LabError
 from labctl.linux import libc
 from labctl.linux.place import NETNS, RUN, Place
 from labctl.record import Record, dumps, loads
+
+FORBIDDEN = ("the labs of this machine belong to root", "Run labctl as root, for example with sudo.")
 
 
 def labs() -> list[str]:
@@ -26,7 +28,7 @@ def labs() -> list[str]:
     except FileNotFoundError:
         return []
     except PermissionError:
-        raise LabError("the labs of this machine belong to root", "Run labctl as root, for example with sudo.") from None
+        raise LabError(*FORBIDDEN) from None
 
 
 def load(lab: str) -> Record | None:
@@ -36,7 +38,7 @@ def load(lab: str) -> Record | None:
     except FileNotFoundError:
         return None
     except PermissionError:
-        raise LabError("the labs of this machine belong to root", "Run labctl as root, for example with sudo.") from None
+        raise LabError(*FORBIDDEN) from None
 
 
 def save(record: Record) -> None:
@@ -113,7 +115,5 @@ def _lock(folder: Path, waiting: Callable[[], None]) -> int:
 
 
 def _prune(folder: Path) -> None:
-    try:
+    with suppress(OSError):  # in use, or already gone
         folder.rmdir()
-    except OSError:
-        pass  # in use, or already gone

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from labctl.conflicts import ours
 from labctl.errors import KernelError
 from labctl.linux import netlink, nft, services, store
-from labctl.linux.apply import GONE, NETNS, write
+from labctl.linux.apply import GONE, write
 from labctl.linux.observe import exists
-from labctl.linux.place import Namespaces, Place, in_thread
+from labctl.linux.place import NETNS, Namespaces, Place, in_thread
 from labctl.linux.survey import host_links
 from labctl.record import Record
 from labctl.state import HOST
@@ -28,13 +28,14 @@ def teardown(record: Record, place: Place, restore: dict[str, str]) -> list[str]
     failures: list[str] = []
     nodes = [*record.state.nodes(), *([HOST] if record.isolated else [])]
     nodes = [node for node in nodes if exists(place, node)]
-    for what, step in (
+    steps: tuple[tuple[str, Step], ...] = (
         ("ending processes", lambda: _end(place, nodes)),
         ("the host's links, rules and settings", lambda: in_thread(lambda: _host(record, place, restore))),
         ("names in /run/netns", lambda: _unname(place)),
         (str(place.directory), lambda: store.remove(place)),
         ("/run/netns", lambda: store.forget_netns_folder(record)),
-    ):
+    )
+    for what, step in steps:
         with _noting(what, failures):
             step()
     return failures

@@ -152,7 +152,8 @@ def _wrong_value(where: Sequence[str | int], data: Any) -> str:
         least, most = rule["minItems"], rule["maxItems"]
         number = str(most) if least == most else f"{least} or {most}"
         return f"{_called(where)} must have {number} items, not {len(data)}; write for example {_example(where)}"
-    return f"{_called(where)} must be {' or '.join(map(quoted, rule['enum']))}, not {kind(data)}; change it, or remove the key"
+    choice = " or ".join(map(quoted, rule["enum"]))
+    return f"{_called(where)} must be {choice}, not {kind(data)}; change it, or remove the key"
 
 
 def _called(where: Sequence[str | int]) -> str:

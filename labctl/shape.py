@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labctl.document import MAX_PROBLEMS, Document, Steps
+from labctl.document import MAX_PROBLEMS, Document, Steps, Value
 from labctl.errors import Problem
 from labctl.syntax import kind, quoted
 
@@ -68,9 +68,8 @@ def _errors(data: Any) -> Iterator[ValidationError]:
 def _explain(error: ValidationError, document: Document) -> Iterator[Fault]:
     from jsonschema_rs import ValidationErrorKind
 
-    where = error.instance_path
-    path = tuple(str(step) for step in where)
-    value = document.find(path)
+    path = tuple(str(step) for step in error.instance_path)
+    where, value = _walk(path, document)
     allowed = subschema(where).get("properties", {})
     unknown = (key for key in value.keys if key not in allowed)
     match error.kind:
@@ -82,8 +81,20 @@ def _explain(error: ValidationError, document: Document) -> Iterator[Fault]:
                 yield path, document.problem(path, _missing(key, where))
         case ValidationErrorKind.Type():
             yield path, document.problem(path, _wrong_type(where, value.data))
+        case ValidationErrorKind.Enum() if not isinstance(value.data, str):
+            return  # its type is wrong too, and that is said already
         case _:
             yield path, document.problem(path, _wrong_value(where, value.data))
+
+
+def _walk(path: Steps, document: Document) -> tuple[list[str | int], Value]:
+    """The path with numbers for list items only, and what it leads to. (To the validator the key "0" is a number.)"""
+    where: list[str | int] = []
+    value = document.root
+    for step in path:
+        where.append(int(step) if isinstance(value.data, list) else step)
+        value = value.children[step]
+    return where, value
 
 
 def _unknown(key: str, allowed: Sequence[str]) -> str:

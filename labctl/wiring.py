@@ -5,8 +5,11 @@ Knows names and who refers to whom. Whether the addresses on a bridge fit it is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
+from ipaddress import ip_network
+from itertools import islice
 
 from labctl.addressing import MIN_MTU_IPV6
 from labctl.document import Steps
@@ -160,9 +163,24 @@ class _Reach:
     networks: dict[str, list[Network]] = field(default_factory=dict)
     unknown: bool = False  # something it is plugged into has a problem of its own
 
-    def through(self, dev: str | None) -> list[Network]:
+    def through(self, dev: str | None) -> Collection[Network]:
         """The networks on one interface, or on all."""
-        return [network for name, networks in self.networks.items() for network in networks if dev in (None, name)]
+        return self.networks.get(dev, []) if dev else self._all
+
+    def has(self, address: IPAddress, dev: str | None) -> bool:
+        """Whether an address is on one of them. Interfaces and routes may be thousands: never all by all."""
+        if dev:
+            return any(address in network for network in self.through(dev))
+        lengths = self._lengths[address.version]
+        return any(ip_network((address, length), strict=False) in self._all for length in lengths)
+
+    @cached_property
+    def _all(self) -> dict[Network, None]:
+        return dict.fromkeys(network for networks in self.networks.values() for network in networks)
+
+    @cached_property
+    def _lengths(self) -> dict[int, set[int]]:
+        return {version: {n.prefixlen for n in self._all if n.version == version} for version in (4, 6)}
 
 
 def _reach(draft: Draft, entry: Entry, own: list[Socket]) -> _Reach:
@@ -201,9 +219,8 @@ def _unreachable(route: StaticRoute, reach: _Reach) -> tuple[str, str]:
         known = list(reach.networks)
         hint = did_you_mean(route.dev, known, f"it has {', '.join(known[:9]) or 'none'}")
         return ("dev", "" if reach.unknown else f"this namespace has no interface {quoted(route.dev)}{hint}")
-    there = reach.through(route.dev)
     link_local = bool(route.dev and route.via and route.via.is_link_local)
-    if route.via and not reach.unknown and not link_local and not any(route.via in network for network in there):
-        networks = ", ".join(map(str, there[:4])) or "no network with addresses"
+    if route.via and not reach.unknown and not link_local and not reach.has(route.via, route.dev):
+        networks = ", ".join(map(str, islice(reach.through(route.dev), 4))) or "no network with addresses"
         return "via", f"{route.via} is not on a network of this namespace ({networks}); name a neighbour there"
     return "", ""

@@ -7,6 +7,7 @@ last with MAC from IP and both ends' indexes in one series).
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Network, ip_interface, ip_network
@@ -120,7 +121,12 @@ def _namespace(node: Node, topology: Topology, bridges: dict[str, Bridge], conte
     if node.forward:
         settings |= {"net.ipv4.ip_forward": "1", "net.ipv6.conf.all.forwarding": "1"}
     for name, value in (settings | dict(node.sysctls)).items():
-        yield Sysctl(node.name, name, value)
+        yield Sysctl(node.name, name, _as_read_back(value))
+
+
+def _as_read_back(value: str) -> str:
+    """A sysctl's value as the kernel prints it: single spaces, and numbers that were written as 0x… in decimal."""
+    return " ".join(str(int(word, 16)) if re.fullmatch("0x[0-9A-Fa-f]+", word) else word for word in value.split())
 
 
 def _ipv6_settings(node: Node, topology: Topology, bridges: dict[str, Bridge]) -> dict[str, str]:
@@ -132,6 +138,7 @@ def _ipv6_settings(node: Node, topology: Topology, bridges: dict[str, Bridge]) -
     with_ipv6 = {names[a.bridge] for a in node.networks if any(n.version == 6 for n in bridges[a.bridge].subnets)}
     ends = [end for cable in topology.cables for end in cable.ends if end.node == node.name]
     with_ipv6 |= {end.interface for end in ends if end.ip6}
+    with_ipv6 |= {route.dev for route in node.routes if route.to.version == 6 and route.dev}
     if not with_ipv6:
         return {"net.ipv6.conf.default.disable_ipv6": "1"}
     without = sorted({*names.values(), *(end.interface for end in ends)} - with_ipv6)

@@ -1,0 +1,1 @@
+"""Tests on a real kernel; a package, so that its modules may be called as those of the pure tests are."""

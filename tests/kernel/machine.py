@@ -1,0 +1,242 @@
+"""A private machine to test on: network, mount, process and host name namespaces of its own, and an empty /run.
+
+Nothing that happens in one is seen outside, and whatever runs in one ends with it, so tests run side by side.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+GOOD = sorted((ROOT / "tests/topologies/good").glob("*.yaml"))
+SHIPPED = sorted((ROOT / "topologies").glob("*.yaml"))
+FLEETING = {"service/text/run", "service/many/db", "service/many/cache"}  # of processes.yaml: they end, or never start
+SCRATCH = "/run/scratch"  # the tests' own files in a machine; no part of a snapshot
+PATIENCE = 30.0  # seconds that any command may take
+
+# Its first process says who it is outside, makes the machine, and then waits for the test to let go of it; as it
+# ignores SIGCHLD (cat keeps that), processes that lost their parent leave no zombie.
+MACHINE = """
+read -r pid rest </proc/self/stat
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir /run/scratch /run/etc /run/etc/upper /run/etc/work
+mount -t overlay -o lowerdir=/etc,upperdir=/run/etc/upper,workdir=/run/etc/work overlay /etc
+rm -rf /etc/netns
+ip link set lo up
+hostname machine
+trap '' CHLD
+echo "$pid"
+exec cat
+"""
+
+SNAPSHOT = """
+what() { echo "@ $*"; "$@" 2>/dev/null || :; }
+what hostname
+what cat /proc/self/mountinfo
+what ip -oneline -details link
+what ip -oneline address
+what ip -4 route show table all
+what ip -6 route show table all
+what ip -4 rule
+what ip -6 rule
+what ip netns list-id
+what nft list ruleset
+what grep -rs . /proc/sys/net/ipv4 /proc/sys/net/ipv6 /proc/sys/net/bridge
+what find /run /etc/netns /etc/hosts /etc/hostname /etc/resolv.conf ( -path /run/scratch -o -path /run/etc ) -prune \
+    -o -type f -printf '%p %M %U %s %T@\\n' -o -printf '%p %M %U %l\\n'
+""".replace("( -path", "'(' -path").replace("/run/etc )", "/run/etc ')'")
+
+Snapshot = dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended."""
+
+    command: str
+    status: int
+    stdout: str
+    stderr: str
+
+
+class Machine:
+    """One private machine, from `with` to its end."""
+
+    def __enter__(self) -> Machine:
+        command = ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "sh", "-ec", MACHINE]
+        self._holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._holder.stdout
+        first = self._holder.stdout.readline()
+        assert first, "the private machine could not be made"
+        self.pid = int(first)
+        self._enter = ["nsenter", "--target", first.strip(), "--net", "--mount", "--uts", "--pid", "--wd=/", "--"]
+        folder = os.path.dirname(shutil.which("nft") or "/usr/sbin/nft")
+        self.environment = {
+            "PATH": f"{SCRATCH}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{folder}",
+            "HOME": "/root",
+            "LANG": "C.UTF-8",
+            "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "TMPDIR": SCRATCH,
+        }
+        self.write("labctl", f'#!/bin/sh\nexec {sys.executable} -P -m labctl "$@"\n').chmod(0o755)
+        self.before = self.snapshot()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._holder.kill()
+        self._holder.communicate(timeout=PATIENCE)
+
+    def path(self, path: str) -> Path:
+        """A path of the machine's as this process sees it. Does not follow absolute symbolic links."""
+        return Path(f"/proc/{self.pid}/root{path}")
+
+    def write(self, name: str, text: str) -> Path:
+        """A file of the test's own, SCRATCH/<name> in the machine."""
+        path = self.path(f"{SCRATCH}/{name}")
+        path.write_text(text)
+        return path
+
+    def topology(self, name: str, text: str) -> str:
+        """A topology file of the test's own; answers its path in the machine."""
+        self.write(f"{name}.yaml", text)
+        return f"{SCRATCH}/{name}.yaml"
+
+    def start(self, command: str) -> subprocess.Popen[str]:
+        """A shell command in the background, in a process group of its own."""
+        return subprocess.Popen(
+            [*self._enter, "sh", "-c", command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment,
+            start_new_session=True,
+        )
+
+    def run(self, command: str, text: str = "", patience: float = PATIENCE) -> Done:
+        """A shell command; `text` is its standard input. Whatever its exit status, it is answered."""
+        running = self.start(command)
+        try:
+            stdout, stderr = running.communicate(text, timeout=patience)
+        except subprocess.TimeoutExpired:
+            os.killpg(running.pid, signal.SIGKILL)
+            running.communicate()
+            pytest.fail(f"{command}: still running after {patience} s")
+        return Done(command, running.returncode, stdout, stderr)
+
+    def ok(self, command: str, text: str = "") -> str:
+        """What a shell command that must succeed prints."""
+        done = self.run(command, text)
+        assert done.status == 0, f"{command}: exit status {done.status}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def inside(self, node: str, command: str) -> str:
+        """What a command in a node of the only lab prints; it must succeed."""
+        return self.ok(f"labctl exec {node} -- {command}")
+
+    def up(self, file: str | Path, options: str = "") -> str:
+        """The story of an `up` that must succeed."""
+        done = self.run(f"labctl up {file} {options}")
+        assert done.status == 0, done.stderr
+        return done.stderr
+
+    def observe(self, arguments: str) -> dict[str, dict[str, str]]:
+        """What observer.py, run in the machine, sees: several states, without the services that soon end."""
+        states = json.loads(self.ok(f"{sys.executable} {Path(__file__).with_name('observer.py')} {arguments}"))
+        return {
+            name: {key: item for key, item in state.items() if key not in FLEETING} for name, state in states.items()
+        }
+
+    def processes(self) -> list[str]:
+        """Every process but the machine's first: its network namespace and its command line."""
+        return sorted(f"{network} {command}" for _, network, command in self._processes())
+
+    def _processes(self) -> Iterator[tuple[int, str, str]]:
+        mine = os.readlink(f"/proc/{self.pid}/ns/pid")
+        for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+            try:
+                if pid != self.pid and os.readlink(f"/proc/{pid}/ns/pid") == mine:
+                    command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    yield pid, os.readlink(f"/proc/{pid}/ns/net"), command
+            except OSError:
+                continue  # ended meanwhile
+
+    def snapshot(self) -> Snapshot:
+        """Everything a lab could leave behind."""
+        found: Snapshot = {}
+        for part in self.ok(SNAPSHOT).split("@ ")[1:]:
+            title, *lines = part.splitlines()
+            found[title] = lines if "mountinfo" in title or "ip" in title.split() else sorted(lines)
+        return found | {"processes": self.processes()}
+
+    def settle(self) -> None:
+        """What there is now is not the lab's: it has to be there at the end too, and unchanged."""
+        self.before = self.snapshot()
+
+    @contextmanager
+    def untouched(self) -> Iterator[None]:
+        before = self.snapshot()
+        yield
+        assert self.snapshot() == before
+
+    def prove_clean(self) -> None:
+        """Takes down what is still up, then compares with what there was before."""
+        self.ok("labctl down --all")
+        # The kernel forgets the numbers of namespaces (`ip netns list-id`) when it has cleared them, a moment later.
+        wait_until(lambda: self.ok("ip netns list-id").splitlines() == self.before["ip netns list-id"])
+        assert self.snapshot() == self.before
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    """Fails when a condition has not come true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)
+
+
+def needs(*tools: str) -> pytest.MarkDecorator:
+    missing = [tool for tool in tools if not shutil.which(tool)]
+    return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
+
+
+TRIALS = {
+    "network, mount, process and host name namespaces": "true",
+    "overlay file systems": "mount -t tmpfs tmpfs /run && mkdir /run/u /run/w"
+    " && mount -t overlay -o lowerdir=/etc,upperdir=/run/u,workdir=/run/w overlay /etc",
+    "veth interfaces": "ip link add left type veth peer name right",
+    "bridges": "ip link add name bridge0 type bridge",
+    "nftables with NAT": "nft 'table ip t { chain c { type nat hook postrouting priority 100; masquerade; }; }'",
+}
+
+
+@cache
+def obstacle() -> str:
+    """Why no lab can be built here; empty when one can."""
+    if os.geteuid() != 0:
+        return "makes network namespaces: needs root"
+    for tool in ("unshare", "nsenter", "ip", "nft"):
+        if not shutil.which(tool):
+            return f"not installed: {tool}"
+    for feature, trial in TRIALS.items():
+        command = ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "sh", "-c", trial]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            return f"this kernel has no {feature}"
+    return ""

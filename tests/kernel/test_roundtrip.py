@@ -1,0 +1,23 @@
+"""Up, as it should be, nothing left to do, down, nothing left: for every topology there is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kernel.machine import FLEETING, GOOD, SHIPPED, Machine
+
+
+@pytest.mark.parametrize("option", ["", "--isolated"], ids=["shared", "isolated"])
+@pytest.mark.parametrize("file", [*SHIPPED, *GOOD], ids=lambda file: file.stem)
+def test_round_trip(machine: Machine, file: Path, option: str) -> None:
+    assert ": up " in machine.up(file, option)
+    seen = machine.observe(f"up {file}")
+    assert seen["observed"] == seen["desired"]
+    assert seen["observed"]
+    again = json.loads(machine.ok(f"labctl plan {file} --json"))
+    assert [op for op in again if "/".join(op["key"]) not in FLEETING] == []
+    assert machine.run("labctl down").status == 0
+    machine.prove_clean()

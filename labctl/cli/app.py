@@ -140,7 +140,7 @@ def exec(
     """Run a command in a node, as `docker exec` does."""
     from labctl.cli import exec_
 
-    exec_.run(node, command, environment or [], directory)
+    exec_.run(node, command[command[0] == "--" :], environment or [], directory)
 
 
 @app.command()

@@ -17,15 +17,20 @@ FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127  # docker's: the tool failed, 
 
 def run(node: str, command: Sequence[str], environment: Sequence[str] = (), directory: str | None = None) -> NoReturn:
     """Becomes the command, inside the node: the terminal, signals and exit status are the command's own."""
+    if not command:
+        raise UsageError("exec needs a command", f"For example: labctl exec {node} -- ip route")
     try:
         record, name = choose_node(node)
         enter(Place(record.lab, record.isolated), name)
-        if directory:
-            os.chdir(directory)
     except LabError as error:
         _fail(FAILED, str(error))
     except OSError as error:
         _fail(FAILED, f"cannot enter {node}: {error.strerror or error}; is the lab still up? (labctl ps)")
+    try:
+        if directory:
+            os.chdir(directory)
+    except OSError as error:
+        _fail(FAILED, f"cannot change to {directory}: {error.strerror}")
     words = [variable.partition("=") for variable in environment]
     inside = {"LABCTL_LAB": record.lab, "LABCTL_NODE": name}
     _become(command, os.environ | inside | {key: value for key, _, value in words})

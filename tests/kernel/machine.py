@@ -172,6 +172,10 @@ class Machine:
         """Every process but the machine's first: its network namespace and its command line."""
         return sorted(f"{network} {command}" for _, network, command in self._processes())
 
+    def pids(self, command: str) -> list[int]:
+        """The processes with this command line, by their numbers outside the machine."""
+        return [pid for pid, _, line in self._processes() if line.strip() == command]
+
     def _processes(self) -> Iterator[tuple[int, str, str]]:
         mine = os.readlink(f"/proc/{self.pid}/ns/pid")
         for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):

@@ -45,14 +45,13 @@ def gateway(bridge: Bridge, subnet: Network) -> IPAddress:
 
 def _overlaps(draft: Draft) -> Iterator[Problem]:
     owned = [(subnet, bridge, i) for bridge in draft.bridges.values() for i, subnet in enumerate(bridge.subnets)]
-    free = ""
+    free = _free([o[0] for o in owned])
     for version in (4, 6):
         furthest: tuple[Network, Bridge] | None = None  # in order of first addresses, only this can overlap the next
         for subnet, bridge, i in sorted((o for o in owned if o[0].version == version), key=lambda o: _span(o[0])):
             if furthest and furthest[1] is not bridge and _span(subnet)[0] <= _span(furthest[0])[1]:
-                free = free or _free([o[0] for o in owned])
                 message = f"{subnet} overlaps {furthest[0]} of bridge {quoted(furthest[1].name)}; use another"
-                message += f", such as {free}" if version == 4 else ""
+                message += f", such as {next(free, 'one of 10.0.0.0/8')}" if version == 4 else ""
                 yield draft.document.problem(draft.item(("bridges", bridge.name, "subnet"), i), message)
             if not furthest or _span(subnet)[1] > _span(furthest[0])[1]:
                 furthest = subnet, bridge
@@ -62,15 +61,14 @@ def _span(subnet: Network) -> tuple[int, int]:
     return int(subnet.network_address), int(subnet.broadcast_address)
 
 
-def _free(taken: list[Network]) -> str:
-    """A subnet that no bridge of the lab has, from the pools that Docker uses."""
+def _free(taken: list[Network]) -> Iterator[str]:
+    """Subnets that no bridge of the lab has, from the pools that Docker uses."""
     pool = [f"172.{n}.0.0/16" for n in range(17, 32)] + [f"192.168.{n}.0/24" for n in range(256)]
     spans = [_span(subnet) for subnet in taken if subnet.version == 4]
     for text in pool:
         first, last = _span(ip_network(text))
         if not any(start <= last and end >= first for start, end in spans):
-            return text
-    return "another of 10.0.0.0/8"
+            yield text
 
 
 REFUSED = [

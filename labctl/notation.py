@@ -19,14 +19,15 @@ from ipaddress import (
     ip_network,
 )
 
-from labctl.syntax import quoted
+from labctl.syntax import plain, quoted
 from labctl.written import Interface, IPAddress, Network
 
 
 def address(text: str) -> IPAddress:
     _no_zone(text)
     if "/" in text:
-        raise ValueError(f"{quoted(text)} has a prefix length; write the address alone: {text.partition('/')[0]}")
+        alone = plain(text.partition("/")[0])
+        raise ValueError(f"{quoted(text)} has a prefix length; write the address alone: {alone}")
     try:
         return ip_address(text)
     except ValueError:
@@ -68,7 +69,13 @@ def ipv4_network(text: str) -> IPv4Network:
 
 def destination(text: str) -> Network:
     """Where a route leads: a subnet, or one address. (`default` depends on the next hop.)"""
-    return network(text) if "/" in text else ip_network(address(text))
+    if "/" in text:
+        return network(text)
+    try:
+        return ip_network(address(text))
+    except ValueError:
+        wanted = "a subnet such as 10.2.0.0/16, one address, or 'default'"
+        raise ValueError(f"{quoted(text)} is no place for a route to lead; write {wanted}") from None
 
 
 def ipv4_interface(text: str) -> IPv4Interface:

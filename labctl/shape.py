@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from labctl.document import MAX_PROBLEMS, Document, Steps, Value
 from labctl.errors import Problem
-from labctl.syntax import kind, quoted
+from labctl.syntax import kind, plain, quoted
 
 if TYPE_CHECKING:
     from jsonschema_rs import ValidationError
@@ -36,7 +36,7 @@ def did_you_mean(word: str, known: Sequence[str], otherwise: str = "") -> str:
     """A hint to follow a message about an unknown word."""
     some = [name for name in islice(known, 500) if len(name) <= 64]  # enough for people, bounded for the hostile
     close = get_close_matches(word[:64], some, n=1) or [name for name in some if name.lower() == word.lower()]
-    return f"; did you mean '{close[0]}'?" if close else otherwise and f"; {otherwise}"
+    return f"; did you mean {quoted(close[0])}?" if close else otherwise and f"; {otherwise}"
 
 
 @cache
@@ -173,7 +173,7 @@ def _called(where: Sequence[str | int]) -> str:
         return "the topology"
     last = where[-1]
     if isinstance(last, int):
-        return f"item {last + 1} of '{where[-2]}'"
+        return f"item {last + 1} of {quoted(str(where[-2]))}"
     if last in subschema(where[:-1]).get("properties", {}):
         return f"'{last}'"
     return f"{subschema(where).get('title', 'the value of')} {quoted(last)}"
@@ -182,7 +182,7 @@ def _called(where: Sequence[str | int]) -> str:
 def _example(where: Sequence[str | int]) -> str:
     """How to write the value at a path, as a line of YAML."""
     example = _flow(subschema(where)["examples"][0])
-    return f"- {example}" if isinstance(where[-1], int) else f"{quoted(where[-1])[1:-1]}: {example}"
+    return f"- {example}" if isinstance(where[-1], int) else f"{plain(where[-1])}: {example}"
 
 
 def _flow(value: Any) -> str:

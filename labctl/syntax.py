@@ -129,10 +129,14 @@ def kind(data: object) -> str:
             return "a mapping"
 
 
-def quoted(text: str, most: int = 40) -> str:
-    """A text from the file, fit for one line of a message: in quotes, shortened, nothing for a terminal to obey."""
+def quoted(text: str) -> str:
+    return f"'{plain(text)}'"
+
+
+def plain(text: str, most: int = 40) -> str:
+    """A text from the file, fit for one line of a message: shortened, and nothing for a terminal to obey."""
     cut = text if len(text) <= most else text[: most - 3] + "..."
-    return "'" + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut) + "'"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
 
 
 def problem_at(before: str, file: str, message: str) -> Problem:

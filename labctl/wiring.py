@@ -17,7 +17,7 @@ from labctl.draft import Draft, Entry
 from labctl.errors import Problem
 from labctl.names import interface_name
 from labctl.shape import did_you_mean
-from labctl.syntax import quoted
+from labctl.syntax import plain, quoted
 from labctl.written import CableEnd, IPAddress, Network, StaticRoute
 
 Socket = tuple[Steps, CableEnd]  # an end of a cable, and the way to it
@@ -76,7 +76,8 @@ def _no_such_node(draft: Draft, name: str, single: set[str]) -> str:
         return "a cable cannot end on the host; use a bridge, on which the host has an address"
     for base in (name, name.rpartition("-")[0]):
         if (entry := draft.entries.get(base)) and entry.copies > 1:
-            return f"'{base}' stands for {entry.copies} namespaces; write the one with a cable as an entry of its own"
+            message = f"{quoted(base)} stands for {entry.copies} namespaces; "
+            return message + "write the one with a cable as an entry of its own"
     return f"unknown namespace {quoted(name)}" + did_you_mean(name, list(single), "add it under 'namespaces'")
 
 
@@ -93,7 +94,7 @@ def _networks(draft: Draft, entry: Entry, own: list[Socket]) -> Iterator[Problem
     known = list(draft.bridges)
     for plug in entry.node.networks:
         if plug.bridge not in draft.bridges and ("bridges", plug.bridge) not in draft.aside:
-            otherwise = f"the bridges are {', '.join(known[:9])}" if known else "add it under 'bridges'"
+            otherwise = f"the bridges are {', '.join(map(plain, known[:9]))}" if known else "add it under 'bridges'"
             message = f"unknown bridge {quoted(plug.bridge)}" + did_you_mean(plug.bridge, known, otherwise)
             yield draft.document.problem_at_key(draft.plugs[entry.node.name, plug.bridge], message)
     if entry.alone and entry.node.networks:
@@ -217,7 +218,7 @@ def _unreachable(route: StaticRoute, reach: _Reach) -> tuple[str, str]:
     """The key that makes a route impossible, and why."""
     if route.dev and route.dev not in reach.networks and route.dev != "lo":
         known = list(reach.networks)
-        hint = did_you_mean(route.dev, known, f"it has {', '.join(known[:9]) or 'none'}")
+        hint = did_you_mean(route.dev, known, f"it has {', '.join(map(plain, known[:9])) or 'none'}")
         return ("dev", "" if reach.unknown else f"this namespace has no interface {quoted(route.dev)}{hint}")
     link_local = bool(route.dev and route.via and route.via.is_link_local)
     if route.via and not reach.unknown and not link_local and not reach.has(route.via, route.dev):

@@ -230,6 +230,13 @@ def test_core_types() -> None:
     assert (octal.name, word.name) == ("017", "yes")
 
 
+def test_nothing_is_read_to_the_base_of_60() -> None:
+    topology = good("mac-base-60")
+    [bridge], [node] = topology.bridges, topology.nodes
+    assert (bridge.mac, node.networks[0].mac) == ("12:34:56:10:20:30", "02:42:10:10:10:10")
+    assert node.environment == (("PORTS", "22:22"),)
+
+
 def test_count() -> None:
     assert [node.name for node in good("count").nodes] == ["web-1", "web-2", "web-3", "one-1", "web-4"]
 

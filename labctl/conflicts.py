@@ -12,19 +12,12 @@ from ipaddress import IPv4Network
 
 from labctl.errors import Conflict, Problem, TopologyError
 from labctl.leases import Taken
+from labctl.ownership import HostLink, ours
 from labctl.record import Record
 from labctl.state import HOST, Address, Link, Namespace, State
 from labctl.written import Network, Topology
 
 POOLS = [f"172.{n}.0.0/16" for n in range(17, 32)] + [f"192.168.{n}.0/20" for n in range(0, 256, 16)]
-
-
-@dataclass(frozen=True)
-class HostLink:
-    name: str
-    index: int
-    group: int
-    alias: str
 
 
 @dataclass(frozen=True)
@@ -41,11 +34,6 @@ class Site:
     routes: tuple[HostRoute, ...] = ()
     netns: frozenset[str] = frozenset()  # names in /run/netns
     has_table: bool = False  # the lab's nftables table exists
-
-
-def ours(link: HostLink, record: Record) -> bool:
-    """Whether a link of the host is the lab's: by its alias, or by the group it was born into."""
-    return link.alias.startswith(f"labctl:{record.lab}/") or bool(link.group and link.group == record.leases.group)
 
 
 def taken(site: Site, record: Record | None, others: Iterable[Record]) -> Taken:

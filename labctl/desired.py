@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Network, ip_interface, ip_network
 
-from labctl.leases import Leases, address, gateway, interfaces
+from labctl.leases import address, gateway, interfaces
+from labctl.record import Leases
 from labctl.ruleset import ruleset
 from labctl.state import HOST, MAIN_TABLE, Address, File, Item, Link, Namespace, Port, Route, Service, State, Sysctl
 from labctl.written import Attachment, Bridge, Cable, IPAddress, Node, Run, StaticRoute, Topology

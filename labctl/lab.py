@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from labctl.conflicts import check_names, check_subnets, taken
 from labctl.desired import Context, desired
 from labctl.errors import Incomplete, UsageError
-from labctl.leases import Leases, lease
+from labctl.leases import lease
 from labctl.linux import machine, store
 from labctl.linux.place import Place, must_be_root
 from labctl.plan import Op, Plan, plan
-from labctl.record import Record
+from labctl.record import Leases, Record
 from labctl.removal import others, remove, restorable
 from labctl.state import State, Sysctl
 from labctl.written import Topology
@@ -81,9 +81,9 @@ def draft(topology: Topology, isolated: bool | None) -> Draft:
 def _build(found: Draft, report: Callable[[Op], None]) -> None:
     record, place = found.record, Place(found.record.lab, found.record.isolated)
     machine.prepare(place)
-    machine.apply(found.plan, place, record, restorable(record), report)
-    listed = machine.rules_as_listed(place)
-    store.save(replace(record, state=found.wanted, rules_as_listed=listed))
+    listed = machine.apply(found.plan, place, record, restorable(record), report)
+    rules = record.rules_as_listed if listed is None else listed
+    store.save(replace(record, state=found.wanted, rules_as_listed=rules))
 
 
 def _remove_again(record: Record, error: BaseException) -> None:

@@ -8,22 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
+from labctl.record import Leases
 from labctl.written import Attachment, Bridge, IPAddress, Network, Node, Topology
 
 FIRST_BRIDGE = 3  # after lo and the machine's own card
 FIRST_PAIR = 24  # eth0@if25 beside veth…@if24: the numbers of the article's screens, where they are free
-
-
-@dataclass(frozen=True)
-class Leases:
-    """What a lab holds. Keys are `node/interface` for indexes and `node/bridge/version` for addresses."""
-
-    group: int = 0
-    indexes: Mapping[str, int] = field(default_factory=dict)
-    addresses: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,19 @@ from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 from labctl.errors import LabError
-from labctl.leases import Leases
 from labctl.state import HOST, Address, File, Item, Link, Namespace, Port, Route, Ruleset, Service, State, Sysctl
 
 VERSION = 1
 NOUNS = {noun.__name__: noun for noun in (Namespace, Sysctl, Link, Address, Route, Ruleset, Service)}
+
+
+@dataclass(frozen=True)
+class Leases:
+    """What a lab holds. Keys are `node/interface` for indexes and `node/bridge/version` for addresses."""
+
+    group: int = 0
+    indexes: Mapping[str, int] = field(default_factory=dict)
+    addresses: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,9 @@ class Record:
     def settings(self) -> set[str]:
         """The host's sysctls that this lab needs."""
         return {item.name for item in self.state.items if isinstance(item, Sysctl) and item.node == HOST}
+
+    def has_rules(self) -> bool:
+        return any(isinstance(item, Ruleset) for item in self.state.items)
 
     def services(self, node: str) -> list[Service]:
         return [item for item in self.state.items if isinstance(item, Service) and item.node == node]

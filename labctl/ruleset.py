@@ -15,7 +15,7 @@ from labctl.written import Bridge
 
 
 def ruleset(lab: str, bridges: Iterable[Bridge]) -> Ruleset:
-    """The table `inet labctl-<lab>`; loading its text replaces the table in one transaction."""
+    """The table `inet labctl-<lab>`."""
     table = f"labctl-{lab}"
     bridges = sorted(bridges, key=lambda bridge: bridge.name)
     nat = [net for bridge in bridges if bridge.masquerade and not bridge.internal for net in bridge.subnets]
@@ -27,8 +27,7 @@ def ruleset(lab: str, bridges: Iterable[Bridge]) -> Ruleset:
         _set("nat4", "ipv4_addr", [str(n) for n in nat if n.version == 4], "\t\tflags interval\n"),
         _set("nat6", "ipv6_addr", [str(n) for n in nat if n.version == 6], "\t\tflags interval\n"),
     ]
-    replace = f"table inet {table}\ndelete table inet {table}\n"  # declared first, so that deleting cannot fail
-    return Ruleset(table, f"{replace}table inet {table} {{\n{''.join(sets)}{CHAINS}}}\n")
+    return Ruleset(table, f"table inet {table} {{\n{''.join(sets)}{CHAINS}}}\n")
 
 
 def _quoted(name: str) -> str:

@@ -152,7 +152,9 @@ def _remove(op: Remove, prefix: str) -> Iterator[str]:
         case File() as file:
             yield f"rm -f {shlex.quote(f'/etc/netns/{prefix}{file.node}/{file.name}')}"
         case Service() as service:
-            yield f"pkill --ns-pid … {service.name}"
+            mark = dict(service.environment)["LABCTL_SERVICE"]
+            pids = f"$(ip netns pids {shlex.quote(prefix + service.node)})"
+            yield f"for pid in {pids}; do grep -qz '^LABCTL_SERVICE={mark}$' /proc/$pid/environ && kill $pid; done || :"
 
 
 def _change(op: Change, prefix: str) -> Iterator[str]:
@@ -164,6 +166,8 @@ def _change(op: Change, prefix: str) -> Iterator[str]:
                 yield from _set_port(old, new, prefix)
             if before.stp != link.stp:
                 yield f"{_ip(link.node, prefix)} link set {link.ends[0].name} type bridge stp_state {int(link.stp)}"
+        case _, Ruleset() as ruleset:
+            yield f"nft -f - <<'NFT'\n{ruleset.replacement}NFT"
         case _:
             yield from _add(Add(op.item), prefix)
 

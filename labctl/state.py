@@ -7,7 +7,6 @@ with a `key` that tells which thing of the machine it is; the other fields tell 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -124,6 +123,12 @@ class Ruleset:
         return ("ruleset", self.table)
 
     @property
+    def replacement(self) -> str:
+        """Puts the text in the place of whatever the table holds, in one transaction; declaring it first lets the
+        deletion succeed where there is none."""
+        return f"table inet {self.table}\ndelete table inet {self.table}\n{self.text}"
+
+    @property
     def node(self) -> str:
         return HOST
 
@@ -157,6 +162,8 @@ class Service:
     @property
     def digest(self) -> str:
         """Twelve hex digits that change when anything of the service does."""
+        import hashlib  # 2 ms, and `down` and `ps` need no digest
+
         return hashlib.sha256(repr(self).encode()).hexdigest()[:12]
 
 

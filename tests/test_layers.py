@@ -15,18 +15,19 @@ PACKAGE = Path(__file__).parents[1] / "labctl"
 # layer   what lives there                                       imports from
 PICTURE = """
   cli     : __main__ cli                                       : story view linux record plan meaning text nouns base
-  story   : lab removal                                        : linux record plan meaning nouns base
-  linux   : linux                                              : record plan nouns base
+  story   : lab removal                                        : linux fit record plan meaning nouns base
+  linux   : linux                                              : fit record plan nouns base
   view    : view                                               : record plan nouns base
-  record  : record conflicts                                   : meaning nouns base
+  fit     : conflicts                                          : meaning record nouns base
+  meaning : desired leases ruleset                             : record nouns base
+  record  : record ownership                                   : nouns base
   plan    : plan shell                                         : nouns base
-  meaning : desired leases ruleset                             : nouns base
   text    : topology shipped checks wiring addressing names
             draft notation shape document syntax               : nouns base
   nouns   : state picture written                              : base
   base    : __init__ errors                                    :
 """
-PURE = {"view", "plan", "meaning", "text", "nouns", "base"}
+PURE = {"view", "fit", "record", "plan", "meaning", "text", "nouns", "base"}
 # These act on the machine, or make a result depend on when and where it was computed.
 MACHINE = {"pyroute2", "subprocess", "ctypes", "socket", "fcntl"}
 SURROUNDINGS = {"os", "time", "datetime", "random", "secrets", "threading", "tempfile", "shutil", "signal"}

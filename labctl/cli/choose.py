@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from labctl.errors import UsageError
@@ -22,9 +21,7 @@ def choose(lab: str | None) -> Record:
     name = _name(lab, running)
     record = store.load(name) if name in running else None
     if record is None:
-        near = difflib.get_close_matches(name, running, 1)
-        hint = f"did you mean '{near[0]}'?" if near else f"Running: {', '.join(running) or 'none'}."
-        raise UsageError(f"no lab '{name}' is running", hint)
+        raise UsageError(f"no lab '{name}' is running", _hint(name, running, "Running"))
     return record
 
 
@@ -34,10 +31,15 @@ def choose_node(node: str) -> tuple[Record, str]:
     record = choose(lab) if lab else _lab_of(name)
     nodes = [*record.state.nodes(), HOST]
     if name not in nodes:
-        near = difflib.get_close_matches(name, nodes, 1)
-        hint = f"did you mean '{near[0]}'?" if near else f"Its nodes: {', '.join(nodes)}."
-        raise UsageError(f"the lab {record.lab} has no node '{name}'", hint)
+        raise UsageError(f"the lab {record.lab} has no node '{name}'", _hint(name, nodes, "Its nodes"))
     return record, name
+
+
+def _hint(word: str, known: list[str], title: str) -> str:
+    import difflib  # 2 ms, for mistakes only
+
+    near = difflib.get_close_matches(word, known, 1)
+    return f"did you mean '{near[0]}'?" if near else f"{title}: {', '.join(known) or 'none'}."
 
 
 def _name(lab: str | None, running: list[str]) -> str:

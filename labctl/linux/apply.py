@@ -9,22 +9,16 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from labctl.errors import KernelError
-from labctl.linux import nft
+from labctl.linux import nft, sysctls
 from labctl.linux.messages import Indexes, messages
+from labctl.linux.netlink import GONE
 from labctl.linux.place import NETNS, Interrupted, Namespaces, Place, stop
 from labctl.plan import Add, Change, Op, Plan, Remove
 from labctl.shell import shell
 from labctl.state import HOST, File, Namespace, Ruleset, Sysctl
 
-GONE = {
-    errno.ENODEV,  # the interface
-    errno.ENOENT,  # a name
-    errno.ESRCH,  # the route
-    errno.EADDRNOTAVAIL,  # the address
-}
 CAUSES = {
     errno.EPERM: "labctl needs CAP_NET_ADMIN and CAP_SYS_ADMIN here: run it as root.",
     errno.EEXIST: "Something else took this name, number or address in the meantime; 'labctl up' again will say what.",
@@ -48,9 +42,17 @@ class Worker:
         self._indexes = indexes
         self._found = found
         self._waiting: dict[str, list[tuple[Op, bytes]]] = {}
+        self._loading: tuple[Op, nft.Load] | None = None
+        self.rules_as_listed: str | None = None  # the lab's table as nft lists it, if it was loaded
 
     def perform(self, plan: Plan, report: Report) -> None:
         """Raises KernelError at the first refusal (what came before it is done) and Interrupted when told to stop."""
+        try:
+            self._walk(plan, report)
+        finally:
+            self._loaded()
+
+    def _walk(self, plan: Plan, report: Report) -> None:
         removing = True
         for op in plan:
             if stop.is_set():
@@ -69,11 +71,13 @@ class Worker:
                 self._try(op, lambda: self._sysctl(sysctl))
             case Remove(Sysctl() as sysctl):
                 if sysctl.node == HOST and sysctl.name in self._found:
-                    self._try(op, lambda: write(sysctl.name, self._found[sysctl.name]))
-            case Add(Ruleset() as ruleset) | Change(_, Ruleset() as ruleset):
+                    self._try(op, lambda: sysctls.write(sysctl.name, self._found[sysctl.name]))
+            case Add(Ruleset() as ruleset):
                 self._ruleset(op, ruleset.text)
+            case Change(_, Ruleset() as ruleset):
+                self._ruleset(op, ruleset.replacement)
             case Remove(Ruleset() as ruleset):
-                self._ruleset(op, f"delete table inet {ruleset.table}\n")
+                self._ruleset(op, f"table inet {ruleset.table}\ndelete table inet {ruleset.table}\n")
             case Add(File() as file) | Change(_, File() as file):
                 self._try(op, lambda: self._file(file))
             case Remove(File() as file):
@@ -120,36 +124,28 @@ class Worker:
         if sysctl.interface:
             self.flush()
         self._namespaces.enter(sysctl.node)
-        write(sysctl.name, sysctl.value)
+        sysctls.write(sysctl.name, sysctl.value)
 
     def _ruleset(self, op: Op, text: str) -> None:
+        self._loaded()
         self._namespaces.enter(HOST)
-        complaint = nft.load(text)
-        if complaint and not (isinstance(op, Remove) and "No such file" in complaint):
-            raise self._error(op, errno.EINVAL, complaint)
+        self._loading = (op, nft.Load(text))
+
+    def _loaded(self) -> None:
+        """The rules are in force. Before any service runs, that is; nothing forwards for anybody until then."""
+        if self._loading:
+            op, load = self._loading
+            self._loading = None
+            if complaint := load.finish():
+                raise self._error(op, errno.EINVAL, complaint)
+            self._namespaces.enter(HOST)
+            self.rules_as_listed = nft.listing(op.item.table) if isinstance(op.item, Ruleset) else ""
 
     def _file(self, file: File) -> None:
         """Written in place: a running process has the file mounted and sees the change."""
         folder = self._namespaces.place.etc(file.node)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / file.name).write_text(file.text)
-
-
-def path(sysctl: str) -> Path:
-    """The file below /proc/sys; in sysctl(8)'s dotted form an interface's own dots are slashes."""
-    return Path("/proc/sys", sysctl.translate(str.maketrans("./", "/.")))
-
-
-def write(sysctl: str, value: str) -> None:
-    path(sysctl).write_text(f"{value}\n")
-
-
-def read(sysctl: str) -> str | None:
-    """The value in the calling thread's namespace, several fields separated by single spaces; None where unknown."""
-    try:
-        return " ".join(path(sysctl).read_text().split())
-    except FileNotFoundError:
-        return None
 
 
 def name(place: Place, namespace: Namespace) -> None:

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface, ip_network
 from typing import Any
 
-from labctl.conflicts import HostLink, ours
 from labctl.errors import LabError
 from labctl.linux import netlink, services
-from labctl.linux.observe import AF_INET, AF_INET6, exists
-from labctl.linux.place import Namespaces, Place, in_thread
+from labctl.linux.observe import AF_INET, AF_INET6
+from labctl.linux.place import Namespaces, Place, exists, in_thread
+from labctl.ownership import HostLink, ours
 from labctl.picture import Bridge, Hop, Inside, Interface, Neighbour, Picture, RouteEntry, Status, Traffic
 from labctl.record import Record
 from labctl.state import HOST, MAIN_TABLE, Service

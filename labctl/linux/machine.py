@@ -7,14 +7,14 @@ from itertools import groupby
 
 from labctl.conflicts import Site
 from labctl.errors import KernelError
-from labctl.linux import nft, services, store
-from labctl.linux.apply import Worker, read
-from labctl.linux.messages import IFF_UP
+from labctl.linux import services, store
+from labctl.linux.apply import Worker
+from labctl.linux.messages import IFF_UP, Indexes
 from labctl.linux.netlink import RTM_SETLINK, encode
-from labctl.linux.observe import exists
 from labctl.linux.observe import observe as _observe
-from labctl.linux.place import NETNS, Namespaces, Place, in_thread
+from labctl.linux.place import NETNS, Namespaces, Place, exists, in_thread
 from labctl.linux.survey import nameservers, netns_names, survey
+from labctl.linux.sysctls import read
 from labctl.plan import Add, Op, Plan, Remove
 from labctl.record import Record
 from labctl.shell import shell
@@ -52,27 +52,37 @@ def _create_host(place: Place) -> None:
         namespaces.socket(HOST).send([encode("ifinfmsg", RTM_SETLINK, 0, up, ())])
 
 
-def apply(plan: Plan, place: Place, record: Record, restore: dict[str, str], report: Callable[[Op], None]) -> None:
+def apply(
+    plan: Plan, place: Place, record: Record, restore: dict[str, str], report: Callable[[Op], None]
+) -> str | None:
     """Carries out a plan in its order: kernel operations in the namespaces' thread, services from this one.
 
-    A service is forked, and a process should fork only while it has one thread.
+    A service is forked, and a process should fork only while it has one thread. Answers how nft lists the lab's
+    table, if the plan loaded it.
     """
     states = (item for op in plan for item in (op.item, getattr(op, "before", op.item)))
     links = [item for item in (*record.state.items, *states) if isinstance(item, Link)]
     indexes = {(end.node, end.name): end.index for link in links for end in link.ends}
 
-    def kernel(ops: Plan) -> None:
-        with Namespaces(place) as namespaces:
-            Worker(namespaces, record.prefix, indexes, restore).perform(ops, report)
-
+    listed = None
     for is_service, group in groupby(plan, lambda op: isinstance(op.item, Service)):
         ops = tuple(group)
-        if is_service:
-            for op in ops:
-                _service(op, place, record.prefix)
-                report(op)
-        else:
-            in_thread(lambda ops=ops: kernel(ops))  # type: ignore[misc]
+        if not is_service:
+            listed = in_thread(lambda ops=ops: _kernel(ops, place, record, indexes, restore, report)) or listed  # type: ignore[misc]
+            continue
+        for op in ops:
+            _service(op, place, record.prefix)
+            report(op)
+    return listed
+
+
+def _kernel(
+    ops: Plan, place: Place, record: Record, indexes: Indexes, restore: dict[str, str], report: Callable[[Op], None]
+) -> str | None:
+    with Namespaces(place) as namespaces:
+        worker = Worker(namespaces, record.prefix, indexes, restore)
+        worker.perform(ops, report)
+        return worker.rules_as_listed
 
 
 def _service(op: Op, place: Place, prefix: str) -> None:
@@ -84,14 +94,3 @@ def _service(op: Op, place: Place, prefix: str) -> None:
             services.start(place, op.item)
     except OSError as error:
         raise KernelError(shell(op, prefix), error.errno or 0, error.strerror or "") from error
-
-
-def rules_as_listed(place: Place) -> str:
-    """The lab's table as nft lists it now."""
-
-    def listed() -> str:
-        with Namespaces(place) as namespaces:
-            namespaces.enter(HOST)
-            return nft.listing(f"labctl-{place.lab}")
-
-    return in_thread(listed)

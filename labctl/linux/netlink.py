@@ -6,6 +6,7 @@ Many messages go out in one datagram; the kernel handles all of them before send
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.util
 import os
@@ -29,6 +30,13 @@ RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_GETNEIGH = 30
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 270, 10, 11, 12
 BATCH = 32 * 1024  # bytes a datagram; a socket's default send buffer takes 208 kB
+
+GONE = {  # what is to be removed may have gone by itself:
+    errno.ENODEV,  # the interface
+    errno.ENOENT,  # a name
+    errno.ESRCH,  # the route
+    errno.EADDRNOTAVAIL,  # the address
+}
 
 HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from labctl.linux import libc, netlink, nft
-from labctl.linux.apply import read
+from labctl.linux import netlink, nft
 from labctl.linux.messages import ADDR_GEN_NONE, IFF_UP, RTPROT_BOOT
-from labctl.linux.place import NETNS, Namespaces, Place
+from labctl.linux.place import NETNS, Namespaces, Place, exists
 from labctl.linux.services import running
+from labctl.linux.sysctls import read
 from labctl.state import HOST, Address, File, Item, Link, Namespace, Port, Route, Ruleset, Service, State, Sysctl
 
 AF_INET, AF_INET6 = 2, 10
@@ -32,11 +32,6 @@ def observe(expected: State, place: Place, rules_as_listed: str = "") -> State:
         for item in expected.items:
             found += _true_version(item, there, place, services, rules_as_listed)
         return State.of(found)
-
-
-def exists(place: Place, node: str) -> bool:
-    """Whether the node's file is still a namespace."""
-    return libc.is_mount(str(place.netns(node))) or (node == HOST and not place.isolated)
 
 
 class Inside:

@@ -12,7 +12,8 @@ from typing import TypeVar
 
 from labctl.errors import UsageError
 from labctl.linux import libc
-from labctl.linux.netlink import Socket
+from labctl.linux.netlink import RTM_GETLINK, Socket
+from labctl.ownership import HostLink
 from labctl.state import HOST
 
 RUN = Path("/run/labctl")  # tmpfs: gone at a reboot, as the namespaces are
@@ -107,6 +108,14 @@ class Namespaces:
             self._fds[node] = os.open(self.place.netns(node), os.O_RDONLY | os.O_CLOEXEC)
         return self._fds[node]
 
+    def host_links(self) -> list[HostLink]:
+        return [
+            HostLink(
+                m.get_attr("IFLA_IFNAME"), m["index"], m.get_attr("IFLA_GROUP") or 0, m.get_attr("IFLA_IFALIAS") or ""
+            )
+            for m in self.socket(HOST).dump("ifinfmsg", RTM_GETLINK)
+        ]
+
     def enter(self, node: str) -> None:
         if self._inside != node:
             libc.setns(self.fd(node))
@@ -117,6 +126,11 @@ class Namespaces:
             self.enter(node)
             self._sockets[node] = Socket()
         return self._sockets[node]
+
+
+def exists(place: Place, node: str) -> bool:
+    """Whether the node's file is still a namespace."""
+    return libc.is_mount(str(place.netns(node))) or (node == HOST and not place.isolated)
 
 
 class Interrupted(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
-from labctl.conflicts import HostLink, HostRoute, Site
+from labctl.conflicts import HostRoute, Site
 from labctl.linux import netlink, nft
 from labctl.linux.observe import AF_INET, AF_INET6
 from labctl.linux.place import NETNS, Namespaces, Place
@@ -19,7 +19,7 @@ def survey(place: Place, table: str) -> Site:
     """Runs inside `in_thread`."""
     with Namespaces(place) as namespaces:
         socket = namespaces.socket(HOST)
-        links = host_links(socket)
+        links = namespaces.host_links()
         names = {link.index: link.name for link in links}
         messages = [m for f in (AF_INET, AF_INET6) for m in socket.dump("rtmsg", netlink.RTM_GETROUTE, family=f)]
         routes = [
@@ -28,14 +28,7 @@ def survey(place: Place, table: str) -> Site:
             if m.get_attr("RTA_DST") and m["table"] != RT_TABLE_LOCAL and m["type"] == 1  # RTN_UNICAST
         ]
         namespaces.enter(HOST)
-        return Site(tuple(links), tuple(routes), netns_names(), bool(nft.listing(table)))
-
-
-def host_links(socket: netlink.Socket) -> list[HostLink]:
-    return [
-        HostLink(m.get_attr("IFLA_IFNAME"), m["index"], m.get_attr("IFLA_GROUP") or 0, m.get_attr("IFLA_IFALIAS") or "")
-        for m in socket.dump("ifinfmsg", netlink.RTM_GETLINK)
-    ]
+        return Site(tuple(links), tuple(routes), netns_names(), nft.exists(table))
 
 
 def netns_names() -> frozenset[str]:

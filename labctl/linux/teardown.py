@@ -10,13 +10,12 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from labctl.conflicts import ours
 from labctl.errors import KernelError
 from labctl.linux import netlink, nft, services, store
-from labctl.linux.apply import GONE, write
-from labctl.linux.observe import exists
-from labctl.linux.place import NETNS, Namespaces, Place, in_thread
-from labctl.linux.survey import host_links
+from labctl.linux.netlink import GONE
+from labctl.linux.place import NETNS, Namespaces, Place, exists, in_thread
+from labctl.linux.sysctls import write
+from labctl.ownership import ours
 from labctl.record import Record
 from labctl.state import HOST
 
@@ -58,23 +57,25 @@ def _end(place: Place, nodes: list[str]) -> None:
 
 
 def _host(record: Record, place: Place, restore: dict[str, str]) -> None:
-    if record.isolated and not exists(place, HOST):
-        return
+    if record.isolated:
+        return  # all of it goes with the lab's own host namespace
     with Namespaces(place) as namespaces:
-        _delete_links(record, namespaces)
-        if record.isolated:
-            return  # its rules and settings go with the namespace
         namespaces.enter(HOST)
-        if record.rules_as_listed or nft.listing(f"labctl-{record.lab}"):
-            nft.delete(f"labctl-{record.lab}")
-        for name, value in restore.items():
-            write(name, value)
+        rules = nft.delete(f"labctl-{record.lab}") if record.has_rules() else None
+        try:
+            _delete_links(record, namespaces)
+            for name, value in restore.items():
+                write(name, value)
+        finally:
+            complaint = rules.finish() if rules else ""
+    if complaint:
+        raise KernelError(f"nft delete table inet labctl-{record.lab}", 0, complaint)
 
 
 def _delete_links(record: Record, namespaces: Namespaces) -> None:
     """By group where every member of the group is the lab's; one by one otherwise, and those without the group too."""
     socket = namespaces.socket(HOST)
-    links = host_links(socket)
+    links = namespaces.host_links()
     group = record.leases.group
     members = [link for link in links if link.group == group]
     recorded = {end.name for item in record.state.items if hasattr(item, "ends") for end in item.ends}

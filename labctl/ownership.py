@@ -1,0 +1,20 @@
+"""Which interfaces of a host are a lab's: those that carry its mark. Never those that merely have such a name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from labctl.record import Record
+
+
+@dataclass(frozen=True)
+class HostLink:
+    name: str
+    index: int
+    group: int
+    alias: str
+
+
+def ours(link: HostLink, record: Record) -> bool:
+    """Whether a link of the host is the lab's: by its alias, or by the group it was born into."""
+    return link.alias.startswith(f"labctl:{record.lab}/") or bool(link.group and link.group == record.leases.group)

@@ -1,0 +1,150 @@
+"""Plans by case: a folder with a topology, what is observed, and the plan as the shell a reviewer reads.
+
+    topology.yaml   what is meant
+    before.yaml     optional: the topology that is running
+    drift.txt       optional: what was changed behind labctl's back, a line each: `- <words>` takes away the items
+                    whose text has all the words, `~ <words> : <field>=<value>` changes a field of a port or an item
+    plan.txt        the expected script; `python tests/test_plan.py` writes them anew, for review
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labctl.desired import Context, desired
+from labctl.leases import Taken, lease
+from labctl.plan import Add, Change, Op, Plan, Remove, plan
+from labctl.record import Leases
+from labctl.shell import script
+from labctl.state import Address, Item, Link, Namespace, Route, Service, State, Sysctl
+from labctl.topology import load
+
+CASES = sorted(folder for folder in (Path(__file__).parent / "plans").iterdir() if folder.is_dir())
+GOOD = sorted((Path(__file__).parent / "topologies" / "good").glob("*.yaml"))
+HOST = Taken(indexes=frozenset({1, 2}))
+
+
+def meant(file: Path, held: Leases | None = None) -> tuple[State, Leases]:
+    topology = load(file.read_bytes(), file.name)
+    leases = lease(topology, held or Leases(), HOST)
+    return desired(topology, Context(leases, directory="/srv")), leases
+
+
+def observed(case: Path) -> tuple[State, Leases]:
+    """What runs: nothing, or the case's earlier file with its drift."""
+    before = case / "before.yaml"
+    drift = case / "drift.txt"
+    if not before.exists() and not drift.exists():
+        return State(), Leases()
+    state, leases = meant(before if before.exists() else case / "topology.yaml")
+    for line in drift.read_text().splitlines() if drift.exists() else ():
+        state = drifted(state, line)
+    return state, leases
+
+
+def drifted(state: State, line: str) -> State:
+    words, _, change = line[2:].partition(" : ")
+    hit = [item for item in state.items if all(word in repr(item) for word in words.split())]
+    assert hit, line
+    rest = state.items - set(hit)
+    return State.of([*rest, *(changed(item, change) for item in hit if change)])
+
+
+def changed(item: Item, change: str) -> Item:
+    name, _, text = change.partition("=")
+    value: Any = {"None": None, "False": False, "True": True}.get(text, int(text) if text.isdigit() else text)
+    if isinstance(item, Link):
+        return replace(item, ends=(replace(item.ends[0], **{name: value}), *item.ends[1:]))
+    return replace(item, **{name: value})
+
+
+def printed(case: Path) -> str:
+    there, held = observed(case)
+    return script(plan(meant(case / "topology.yaml", held)[0], there))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_plan_is_as_reviewed(case: Path) -> None:
+    assert printed(case) == (case / "plan.txt").read_text()
+
+
+@pytest.mark.parametrize("file", GOOD, ids=lambda file: file.stem)
+def test_nothing_to_do_when_all_is_there(file: Path) -> None:
+    state, _ = meant(file)
+    assert plan(state, state) == ()
+
+
+@pytest.mark.parametrize("file", GOOD, ids=lambda file: file.stem)
+def test_the_same_file_gives_the_same_plan(file: Path) -> None:
+    assert script(plan(meant(file)[0], State())) == script(plan(meant(file)[0], State()))
+
+
+def carried_out(state: State, steps: Plan) -> State:
+    """The only fake kernel: a set of items that obeys, and takes away what hangs on what is removed."""
+    items = set(state.items)
+    for step in steps:
+        match step:
+            case Add(item=item):
+                assert item not in items, step
+                items.add(item)
+            case Remove(item=item):
+                items = {other for other in items - {item} if not hangs_on(other, item)}
+            case Change(before=before, item=item):
+                items.remove(before)
+                items.add(item)
+    return State.of(items)
+
+
+def hangs_on(other: Item, gone: Item) -> bool:
+    match gone:
+        case Namespace():
+            ends = other.ends if isinstance(other, Link) else ()
+            files = type(other).__name__ in ("File", "Service")
+            return not files and (other.node == gone.node or any(end.node == gone.node for end in ends))
+        case Link():
+            ports = {(end.node, end.name) for end in gone.ends}
+            dev = other.interface if isinstance(other, Sysctl) else getattr(other, "dev", None)
+            return (other.node, dev) in ports
+        case Address():
+            return isinstance(other, Route) and (other.node, other.dev) == (gone.node, gone.dev)
+        case _:
+            return False
+
+
+PAIRS = [(a, b) for a in GOOD for b in GOOD if a != b]
+
+
+@pytest.mark.parametrize(("before", "after"), PAIRS, ids=lambda file: file.stem)
+def test_every_file_leads_to_every_other(before: Path, after: Path) -> None:
+    there, held = meant(before)
+    wanted, _ = meant(after, held)
+    reached = carried_out(there, plan(wanted, there))
+    assert reached == wanted
+    assert plan(wanted, reached) == ()
+
+
+def test_removal_goes_from_the_outside_in() -> None:
+    state, _ = meant(GOOD[0])
+    kinds = [type(step.item) for step in plan(State(), state)]
+    services = [number for number, kind in enumerate(kinds) if kind is Service]
+    namespaces = [number for number, kind in enumerate(kinds) if kind is Namespace]
+    assert all(isinstance(step, Remove) for step in plan(State(), state))
+    assert not services or not namespaces or max(services) < min(namespaces)
+
+
+def test_a_replacement_says_why() -> None:
+    state, _ = meant(Path(__file__).parents[1] / "topologies" / "two-containers.yaml")
+    pair = next(item for item in state.items if isinstance(item, Link) and item.kind == "veth")
+    other = replace(pair, ends=(replace(pair.ends[0], index=99), pair.ends[1]))
+    steps: list[Op] = list(plan(state, State.of(state.items - {pair} | {other})))
+    assert isinstance(steps[0], Remove)
+    assert "index 99 instead of" in steps[0].reason
+
+
+if __name__ == "__main__":
+    for folder in CASES:
+        (folder / "plan.txt").write_text(printed(folder))

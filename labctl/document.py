@@ -19,6 +19,7 @@ from labctl.syntax import complaint, decode, kind, leftover, place, quoted, refu
 
 MAX_BYTES = 1 << 20
 MAX_VALUES = 50_000  # each alias counted as all that it stands for
+LONG = 100  # characters of a text that count as one more value: a long one can have an alias, too
 MAX_DEPTH = 32
 MAX_PROBLEMS = 100  # with more, the file is not what its author thinks it is
 
@@ -69,7 +70,7 @@ class Value:
     text: str = ""  # a scalar as written, before its type was found: 1.10 is "1.10"
     children: dict[str, Value] = field(default_factory=lambda: _NO_CHILDREN)
     keys: dict[str, Place] = field(default_factory=lambda: _NO_KEYS)  # where a mapping's keys are written
-    size: int = 1  # how many values this is, aliases written out
+    size: int = 1  # how many values this counts as, aliases written out
     height: int = 1
 
 
@@ -183,7 +184,7 @@ class _Composer:
         if self._key_is_next():
             self._key(event, text)
         else:
-            value = Value(typed(text) if plain else text, *at, text)
+            value = Value(typed(text) if plain else text, *at, text, size=1 + len(text) // LONG)
             if event.anchor:
                 self.anchors[event.anchor] = value
             self._add(value, at)
@@ -238,7 +239,7 @@ class _Composer:
             self.root = value
             return
         parent = self.stack[-1]
-        self._grow(parent.value, value, at)
+        self._grow(parent, value, at)
         if isinstance(parent.value.data, list):
             parent.value.children[str(len(parent.value.data))] = value
             parent.value.data.append(value.data)
@@ -249,11 +250,12 @@ class _Composer:
             parent.value.data[parent.key] = value.data
         parent.key = None
 
-    def _grow(self, parent: Value, child: Value, at: Place) -> None:
+    def _grow(self, parent: _Open, child: Value, at: Place) -> None:
         self.values += 1
-        parent.size += child.size
-        parent.height = max(parent.height, child.height + 1)
-        if max(parent.size, self.values) > MAX_VALUES:
+        grown = parent.value
+        grown.size += child.size + len(parent.key or "") // LONG
+        grown.height = max(grown.height, child.height + 1)
+        if max(grown.size, self.values) > MAX_VALUES:
             self._give_up(at, f"more than {MAX_VALUES} values, aliases counted; use 'count', or several topologies")
         if len(self.stack) + child.height > MAX_DEPTH:
             self._give_up(at, f"nested more than {MAX_DEPTH} levels deep; a topology is never that deep")

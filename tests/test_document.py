@@ -146,6 +146,13 @@ def test_an_anchor_bomb_is_counted_not_built() -> None:
     assert problem.endswith("more than 50000 values, aliases counted; use 'count', or several topologies")
 
 
+@pytest.mark.parametrize("value", [f'"{"x" * 900_000}"', f'{{? "{"x" * 900_000}" : 1}}', "[" + "x," * 900 + "]"])
+def test_an_alias_of_much_is_much(value: str) -> None:
+    """A long text, a long key, a long list: what is short in the file would fill the memory."""
+    [problem] = problems(f"a: &a {value}\nb: [{'*a,' * 3000}]\n")
+    assert problem.endswith("more than 50000 values, aliases counted; use 'count', or several topologies")
+
+
 def test_depth_counts_what_an_alias_stands_for() -> None:
     levels = [f"a{i}: &a{i} [*a{i - 1}]" for i in range(1, MAX_DEPTH + 5)]
     [problem] = problems("\n".join(["a0: &a0 [x]", *levels]))

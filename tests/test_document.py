@@ -276,6 +276,6 @@ def test_every_word_under_every_key() -> None:
         "namespaces: {{a: , b: }}\nlinks: [{{endpoints: ['b:eth0', {{node: a, interface: e, {}: {}}}]}}]",
     ]
     for form, key, word in product(
-        forms, KEYS, [*map(repr, WORDS), "1", "[]", "['a']", "{}", "{'a': 'b'}", "null", "true"]
+        forms, KEYS, [*map(repr, WORDS[::3]), "1", "[]", "['a']", "{}", "{'a': 'b'}", "null", "true"]
     ):
         is_explained(form.format(key, word).encode())

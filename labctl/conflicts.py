@@ -48,7 +48,7 @@ def taken(site: Site, record: Record | None, others: Iterable[Record]) -> Taken:
 
 def check_subnets(topology: Topology, site: Site, record: Record | None, others: Iterable[Record]) -> None:
     """Raises TopologyError for each subnet that the host, or another lab on it, already uses."""
-    used = [*_routes(site, record), *_lab_subnets(others)]
+    used = [*_lab_subnets(others), *_routes(site, record)]  # a lab is the better name for the culprit
     problems = []
     for bridge in topology.bridges:
         for number, subnet in enumerate(bridge.subnets):

@@ -14,7 +14,7 @@ from labctl.linux import machine, store
 from labctl.linux.place import Place, must_be_root
 from labctl.plan import Op, Plan, plan
 from labctl.record import Leases, Record
-from labctl.removal import others, remove, restorable
+from labctl.removal import neighbours, others, remove, restorable
 from labctl.state import State, Sysctl
 from labctl.written import Topology
 
@@ -62,16 +62,16 @@ def draft(topology: Topology, isolated: bool | None) -> Draft:
             f"Take it down first: labctl down {record.lab}",
         )
     place = Place(topology.name, record.isolated if record else bool(isolated))
-    neighbours = [] if place.isolated else others(topology.name)
+    beside = [] if place.isolated else neighbours(topology.name)
     site = machine.site(place)
     if not place.isolated:
-        check_subnets(topology, site, record, neighbours)
-    leases = lease(topology, record.leases if record else Leases(), taken(site, record, neighbours))
+        check_subnets(topology, site, record, beside)
+    leases = lease(topology, record.leases if record else Leases(), taken(site, record, beside))
     prefix = topology.prefix if topology.prefix is not None else f"{topology.name}-" if place.isolated else ""
     context = Context(leases, prefix, os.path.dirname(os.path.abspath(topology.file)), machine.nameservers())
     wanted = desired(topology, context)
     meant = _record(topology, place, prefix, leases, record)
-    meant = replace(meant, found=_found(wanted, meant, neighbours))
+    meant = replace(meant, found=_found(wanted, meant, beside))
     check_names(wanted, site, meant, new=record is None)
     expected = wanted.over(record.state) if record else wanted.host_settings()  # of a new lab nothing else can be there
     observed = machine.observe(expected, place, meant.rules_as_listed)
@@ -98,7 +98,8 @@ def _record(topology: Topology, place: Place, prefix: str, leases: Leases, old: 
     file = "-" if topology.file == "-" else os.path.abspath(topology.file)
     if old:
         return replace(old, file=file, prefix=prefix, leases=leases)
-    return Record(topology.name, file, place.isolated, prefix, leases, made_netns_folder=not machine.has_netns_folder())
+    ours = not machine.has_netns_folder() or any(other.made_netns_folder for other in others(topology.name))
+    return Record(topology.name, file, place.isolated, prefix, leases, made_netns_folder=ours)
 
 
 def _found(wanted: State, record: Record, others: Iterable[Record]) -> dict[str, str]:

@@ -16,5 +16,7 @@ class HostLink:
 
 
 def ours(link: HostLink, record: Record) -> bool:
-    """Whether a link of the host is the lab's: by its alias, or by the group it was born into."""
-    return link.alias.startswith(f"labctl:{record.lab}/") or bool(link.group and link.group == record.leases.group)
+    """Whether a link of the host is the lab's: by its alias or, before it got one, by its group and its name."""
+    if link.alias:
+        return link.alias.startswith(f"labctl:{record.lab}/")
+    return bool(link.group) and link.group == record.leases.group and link.name in record.host_links

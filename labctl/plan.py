@@ -58,7 +58,7 @@ def plan(desired: State, observed: State) -> Plan:
     replaced = _replaced(wanted, found)
     gone = [Remove(item, replaced.get(key, "")) for key, item in found.items() if key not in wanted or key in replaced]
     found = _survivors(found, gone)
-    added = [Add(item, replaced.get(key, "")) for key, item in wanted.items() if key not in found]
+    added = [Add(item) for key, item in wanted.items() if key not in found]
     changed = [
         Change(found[key], item, _difference(found[key], item))
         for key, item in wanted.items()
@@ -72,7 +72,7 @@ def plan(desired: State, observed: State) -> Plan:
 def _replaced(wanted: dict[Key, Item], found: dict[Key, Item]) -> dict[Key, str]:
     """Why an item of both states cannot be changed in place."""
     return {
-        key: f"{_difference(found[key], item)}; cannot be changed in place"
+        key: _difference(found[key], item)
         for key, item in wanted.items()
         if key in found and found[key] != item and not _in_place(found[key], item)
     }
@@ -96,7 +96,11 @@ def _identity(port: Port) -> tuple[str, str, int]:
 
 def _difference(before: Item, after: Item) -> str:
     """For example `mtu 1400 instead of 1500`: what is there, then what was meant."""
+    if isinstance(before, Service):
+        return "its command or environment changed"
     texts = list(_fields(before, after))
+    if isinstance(before, Link) and isinstance(after, Link) and len(before.ends) < len(after.ends):
+        texts.append(f"{after.ends[1].name}: gone from {after.ends[1].node}")
     if isinstance(before, Link) and isinstance(after, Link):
         for there, meant in zip(before.ends, after.ends, strict=False):
             texts += [f"{meant.name}: {text}" for text in _fields(there, meant)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
@@ -39,12 +40,18 @@ class Record:
     leases: Leases = field(default_factory=Leases)
     found: Mapping[str, str] = field(default_factory=dict)
     rules_as_listed: str = ""  # the lab's table as nft lists it, to notice changes by hand
-    made_netns_folder: bool = False  # /run/netns did not exist
+    made_netns_folder: bool = False  # /run/netns did not exist before the first lab
     state: State = field(default_factory=State)  # what was meant, the last time and this time
 
     def settings(self) -> set[str]:
         """The host's sysctls that this lab needs."""
         return {item.name for item in self.state.items if isinstance(item, Sysctl) and item.node == HOST}
+
+    @cached_property
+    def host_links(self) -> frozenset[str]:
+        """The names of the lab's interfaces in the host's namespace."""
+        ends = (end for item in self.state.items if isinstance(item, Link) for end in item.ends)
+        return frozenset(end.name for end in ends if end.node == HOST)
 
     def has_rules(self) -> bool:
         return any(isinstance(item, Ruleset) for item in self.state.items)

@@ -30,14 +30,18 @@ def remove(record: Record) -> None:
 
 
 def others(lab: str) -> list[Record]:
+    """The other labs of this machine."""
+    return [record for name in store.labs() if name != lab and (record := store.load(name))]
+
+
+def neighbours(lab: str) -> list[Record]:
     """The other labs on this host's own namespace."""
-    records = (store.load(name) for name in store.labs() if name != lab)
-    return [record for record in records if record and not record.isolated]
+    return [record for record in others(lab) if not record.isolated]
 
 
 def restorable(record: Record) -> dict[str, str]:
     """What to write back when this lab stops needing it: all but what another lab still needs."""
     if record.isolated:
         return {}
-    needed = {name for other in others(record.lab) for name in other.settings()}
+    needed = {name for other in neighbours(record.lab) for name in other.settings()}
     return {name: value for name, value in record.found.items() if name not in needed}

@@ -70,8 +70,8 @@ def _add(op: Add, prefix: str) -> Iterator[str]:
         case Ruleset() as ruleset:
             yield f"nft -f - <<'NFT'\n{ruleset.text}NFT"
         case File() as file:
-            folder = shlex.quote(f"/etc/netns/{prefix}{file.node}")
-            yield f"mkdir -p {folder}\ncat >{folder}/{file.name} <<'TEXT'\n{file.text}TEXT"
+            path = shlex.quote(f"/etc/netns/{prefix}{file.node}/{file.name}")
+            yield f"install -Dm644 /dev/stdin {path} <<'TEXT'\n{file.text}TEXT"
         case Service() as service:
             yield _start(service, prefix)
 

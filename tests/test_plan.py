@@ -1,10 +1,10 @@
 """Plans by case: a folder with a topology, what is observed, and the plan as the shell a reviewer reads.
 
-    topology.yaml   what is meant
-    before.yaml     optional: the topology that is running
-    drift.txt       optional: what was changed behind labctl's back, a line each: `- <words>` takes away the items
-                    whose text has all the words, `~ <words> : <field>=<value>` changes a field of a port or an item
-    plan.txt        the expected script; `python tests/test_plan.py` writes them anew, for review
+topology.yaml   what is meant
+before.yaml     optional: the topology that is running
+drift.txt       optional: what was changed behind labctl's back, a line each: `- <words>` takes away the items
+                whose text has all the words, `~ <words> : <field>=<value>` changes a field of a port or an item
+plan.txt        the expected script; `python tests/test_plan.py` writes them anew, for review
 """
 
 from __future__ import annotations

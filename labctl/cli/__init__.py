@@ -24,16 +24,17 @@ def main() -> None:
 
             app(prog_name="labctl")
     except KeyboardInterrupt as interrupt:
-        _fail("interrupted", interrupt, 130)
+        _fail("labctl: interrupted", interrupt, 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read our output has gone; nothing left to say
         sys.exit(1)
     except Exception as error:
-        from labctl.errors import LabError
+        from labctl.errors import LabError, TopologyError
 
         if not isinstance(error, LabError):
             raise
-        _fail(str(error), error, error.exit_status)
+        told = str(error) if isinstance(error, TopologyError) else f"labctl: {error}"  # a problem opens with its place
+        _fail(told, error, error.exit_status)
 
 
 def _plain(words: list[str]) -> bool:
@@ -66,10 +67,12 @@ def _options(words: list[str]) -> bool:
 
 def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
     """SIGTERM ends a command as Ctrl-C does: what was begun is undone or left for the next `up`."""
+    if place := sys.modules.get("labctl.linux.place"):
+        place.stop.set()  # should Python lose the exception in a callback, the work still ends at its next step
     raise KeyboardInterrupt("terminated")
 
 
 def _fail(message: str, error: BaseException, status: int) -> NoReturn:
     notes = getattr(error, "__notes__", ())
-    print("\n".join([f"labctl: {message}" if status != 2 or "\n" not in message else message, *notes]), file=sys.stderr)
+    print("\n".join([message, *notes]), file=sys.stderr)
     sys.exit(status)

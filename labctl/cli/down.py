@@ -22,6 +22,7 @@ def run(lab: str | None = None, everything: bool = False) -> None:
             _say(f"{name}: down in {time.monotonic() - begun:.2f} s")
         except Incomplete as error:
             failures += error.failures
+    store.sweep()
     if failures:
         raise Incomplete(" ".join(names), failures)
     if not names:

@@ -17,6 +17,7 @@ FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127  # docker's: the tool failed, 
 
 def run(node: str, command: Sequence[str], environment: Sequence[str] = (), directory: str | None = None) -> NoReturn:
     """Becomes the command, inside the node: the terminal, signals and exit status are the command's own."""
+    command = command[1:] if command and command[0] == "--" else command
     if not command:
         raise UsageError("exec needs a command", f"For example: labctl exec {node} -- ip route")
     try:

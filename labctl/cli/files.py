@@ -11,6 +11,8 @@ from pathlib import Path
 from labctl.errors import TopologyError, UsageError
 from labctl.written import Topology
 
+SCHEMA = Path(__file__).parents[1] / "schema.json"
+
 
 def topology(file: str) -> Topology:
     """Reads and checks a topology: a path, `-`, or the bare name of a shipped one.
@@ -44,14 +46,18 @@ def validate(files: Sequence[str], as_json: bool) -> int:
                 print(error, file=sys.stderr)
         else:
             if not as_json:
-                print(f"{file}: good: {len(checked.nodes)} namespaces, {len(checked.bridges)} bridges")
+                print(f"{file}: good ({_count(checked.nodes, 'namespace')}, {_count(checked.bridges, 'bridge')})")
     if as_json:
         print(json.dumps(found, indent=2))
     return 2 if bad else 0
 
 
+def _count(things: Sequence[object], noun: str) -> str:
+    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
+
+
 def schema() -> None:
-    print((Path(__file__).parent.parent / "schema.json").read_text(), end="")
+    print(SCHEMA.read_text(), end="")
 
 
 def init(template: str, output: str) -> None:
@@ -60,7 +66,7 @@ def init(template: str, output: str) -> None:
 
     if template.removesuffix(".yaml") not in names():
         raise UsageError(f"no template '{template}'", f"There are: {', '.join(names())}.")
-    text = locate(template).read_text()
+    text = locate(template).read_text().replace("$schema=../labctl/schema.json", f"$schema={SCHEMA}", 1)
     if output == "-":
         print(text, end="")
         return

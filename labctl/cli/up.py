@@ -10,7 +10,7 @@ from collections.abc import Callable
 from labctl import lab
 from labctl.cli.files import topology
 from labctl.lab import Draft
-from labctl.plan import Op
+from labctl.plan import Op, Plan
 from labctl.shell import script, shell
 from labctl.state import HOST, Address, State
 
@@ -24,7 +24,7 @@ def run(file: str, isolated: bool = False, dry_run: bool = False, verbose: bool 
     wanted = topology(file)
     begun = time.monotonic()
     done = lab.up(wanted, isolated or None, _tell(verbose), lambda: _waiting(wanted.name))
-    _finish(done, time.monotonic() - begun)
+    _finish(done, time.monotonic() - begun, verbose)
 
 
 def plan(file: str, isolated: bool = False, as_json: bool = False, exit_code: bool = False) -> None:
@@ -59,24 +59,29 @@ def _waiting(name: str) -> None:
     print(f"{name}: waiting for another labctl that works on this lab …", file=sys.stderr)
 
 
-def _finish(done: Draft, seconds: float) -> None:
+def _finish(done: Draft, seconds: float, verbose: bool) -> None:
     """What was done and what to try next."""
     name, plan = done.record.lab, done.plan
     if not plan:
         return _say(f"{name}: already as the file says")
     where = "in its own host namespace" if done.record.isolated else "on this machine's host namespace"
     if not done.new:
-        _say(f"{name}: changed in {seconds:.2f} s, {len(plan)} operations")
-        return _say(*(f"  {line}" for op in plan[:SHORT] for line in _line(op, done.record.prefix)))
-    _say(f"{name}: up {where} in {seconds:.2f} s, {len(plan)} operations")
+        _say(f"{name}: changed in {seconds:.2f} s, {_operations(plan)}")
+        more = [f"  … {len(plan) - SHORT} more"] if len(plan) > SHORT else []
+        return None if verbose else _say(*(_line(op, done.record.prefix) for op in plan[:SHORT]), *more)
+    _say(f"{name}: up {where} in {seconds:.2f} s, {_operations(plan)}")
     _say(*_members(done.wanted))
     nodes = done.wanted.nodes()
     _say("try", "  labctl show", *([f"  labctl exec {nodes[0]} -- ip route"] if nodes else []), f"  labctl down {name}")
 
 
-def _line(op: Op, prefix: str) -> list[str]:
+def _operations(plan: Plan) -> str:
+    return "1 operation" if len(plan) == 1 else f"{len(plan)} operations"
+
+
+def _line(op: Op, prefix: str) -> str:
     first = shell(op, prefix).splitlines()[0]
-    return [f"{first}    # {op.reason}" if op.reason else first]
+    return f"  {first}    # {op.reason}" if op.reason else f"  {first}"
 
 
 def _members(state: State) -> list[str]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from labctl.errors import KernelError
-from labctl.linux import nft, sysctls
+from labctl.linux import nft, services, sysctls
 from labctl.linux.messages import Indexes, messages
 from labctl.linux.netlink import GONE
 from labctl.linux.place import NETNS, Interrupted, Namespaces, Place, stop
@@ -117,6 +118,7 @@ class Worker:
             case Change(_, Namespace() as namespace):
                 name(place, namespace)
             case Remove(Namespace() as namespace):
+                services.end(place, [namespace.node])
                 unname(place, namespace)
                 self._namespaces.remove(namespace.node)
 
@@ -150,10 +152,11 @@ class Worker:
 
 def name(place: Place, namespace: Namespace) -> None:
     """Gives a namespace its name for ip(8): a link in /run/netns. Never replaces one that leads elsewhere."""
-    NETNS.mkdir(mode=0o755, parents=True, exist_ok=True)
     link = NETNS / namespace.netns
-    if not (link.is_symlink() and os.readlink(link) == str(place.netns(namespace.node))):
-        link.symlink_to(place.netns(namespace.node))
+    while not (link.is_symlink() and os.readlink(link) == str(place.netns(namespace.node))):
+        NETNS.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # the last lab but this one has just removed the empty folder
+            link.symlink_to(place.netns(namespace.node))
 
 
 def unname(place: Place, namespace: Namespace) -> None:

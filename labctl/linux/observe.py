@@ -141,7 +141,7 @@ def _true_version(
         if path.exists():
             yield File(item.node, item.name, path.read_text())
     elif isinstance(item, Service):
-        yield from {item} & services
+        yield from (service for service in services if service.key == item.key)
     elif item.node in there:
         yield from _in_namespace(item, there, place, rules_as_listed)
 

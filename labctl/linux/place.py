@@ -68,7 +68,7 @@ class Namespaces:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self._inside: str | None = None
+        self._inside: str | None = None if place.isolated else HOST  # a thread starts where the process is
         self._fds: dict[str, int] = {}
         self._sockets: dict[str, Socket] = {}
         _raise_fd_limit()
@@ -154,7 +154,6 @@ def in_thread(work: Callable[[], T]) -> T:
         except BaseException as error:
             errors.append(error)
 
-    stop.clear()
     thread = threading.Thread(target=run, name="labctl-namespaces")
     thread.start()
     try:
@@ -163,6 +162,10 @@ def in_thread(work: Callable[[], T]) -> T:
         stop.set()
         thread.join()
         raise
+    finally:
+        stop.clear()
+    if errors and isinstance(errors[0], Interrupted):
+        raise KeyboardInterrupt
     if errors:
         raise errors[0]
     return results[0]

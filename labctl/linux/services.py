@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from labctl.linux import libc
@@ -80,16 +81,19 @@ def _become(place: Place, service: Service, log: Path, folder: Path) -> None:
 
 
 def running(place: Place, expected: State) -> set[Service]:
-    """The expected services of which a process is alive, as they were started."""
-    services = {(item.node, item.digest): item for item in expected.items if isinstance(item, Service)}
+    """The expected services that have a living process; one that was started otherwise comes without its command."""
+    services = [item for item in expected.items if isinstance(item, Service)]
     if not services:
         return set()
-    marks = {f"{DIGEST}={digest}".encode(): service for (_, digest), service in services.items()}
-    alive: set[Service] = set()
-    for pids in processes(place, {service.node for service in services.values()}).values():
-        for pid in pids:
-            alive |= {marks[word] for word in _environ(pid) if word in marks}
-    return alive
+    marks = {_mark(service): service for service in services}
+    found: dict[Service, bool] = {}  # whether all its processes are what is expected
+    for pids in processes(place, {service.node for service in services}).values():
+        for words in map(_environ, pids):
+            for service in (marks[word] for word in words if word in marks):
+                digests = [word for word in words if word.startswith(f"{DIGEST}=".encode())]
+                same = digests in ([], [f"{DIGEST}={service.digest}".encode()])
+                found[service] = found.get(service, True) and same
+    return {service if same else replace(service, command=()) for service, same in found.items()}
 
 
 def processes(place: Place, nodes: Iterable[str]) -> dict[str, list[int]]:
@@ -133,8 +137,12 @@ def end(place: Place, nodes: Iterable[str], only: Callable[[int], bool] = lambda
 
 def marked(service: Service) -> Callable[[int], bool]:
     """Whether a process belongs to a service: it was started as, or by, one."""
-    mark = "=".join(next(pair for pair in service.environment if pair[0] == MARK)).encode()
+    mark = _mark(service)
     return lambda pid: mark in _environ(pid)
+
+
+def _mark(service: Service) -> bytes:
+    return f"{MARK}={dict(service.environment)[MARK]}".encode()
 
 
 def _hold(pid: int) -> int | None:

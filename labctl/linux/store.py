@@ -64,6 +64,15 @@ def remove(place: Place) -> None:
     shutil.rmtree(place.directory, ignore_errors=False)
 
 
+def sweep() -> None:
+    """Removes folders that a killed labctl made and put nothing into, unless somebody is at work in one."""
+    for folder in RUN.iterdir() if RUN.is_dir() else ():
+        if not any(folder.iterdir()):
+            with suppress(BlockingIOError), _locked(folder, None):
+                _prune(folder)
+    _prune(RUN)
+
+
 @contextmanager
 def lab_lock(lab: str, waiting: Callable[[], None]) -> Iterator[None]:
     """One labctl at a time on a lab. Makes the lab's folder, and removes it again if nothing was put in it."""
@@ -92,7 +101,8 @@ def forget_netns_folder(record: Record) -> None:
 
 
 @contextmanager
-def _locked(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
+def _locked(folder: Path, waiting: Callable[[], None] | None) -> Iterator[None]:
+    """Waits for a lock that is taken; without `waiting` raises BlockingIOError instead."""
     fd = _lock(folder, waiting)
     try:
         yield
@@ -100,13 +110,16 @@ def _locked(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
         os.close(fd)
 
 
-def _lock(folder: Path, waiting: Callable[[], None]) -> int:
+def _lock(folder: Path, waiting: Callable[[], None] | None) -> int:
     while True:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if waiting is None:
+                os.close(fd)
+                raise
             waiting()
             fcntl.flock(fd, fcntl.LOCK_EX)
         if folder.exists() and os.path.samestat(os.fstat(fd), os.stat(folder)):

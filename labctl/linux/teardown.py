@@ -78,8 +78,7 @@ def _delete_links(record: Record, namespaces: Namespaces) -> None:
     links = namespaces.host_links()
     group = record.leases.group
     members = [link for link in links if link.group == group]
-    recorded = {end.name for item in record.state.items if hasattr(item, "ends") for end in item.ends}
-    if members and all(link.name in recorded or link.alias.startswith(f"labctl:{record.lab}/") for link in members):
+    if members and all(ours(link, record) for link in members):
         message = netlink.encode("ifinfmsg", netlink.RTM_DELLINK, 0, {}, [("IFLA_GROUP", group)])
         _send(socket, [message], f"ip link del group {group}")
         links = [link for link in links if link.group != group]

@@ -9,10 +9,12 @@ from labctl import removal
 from labctl.cli.choose import choose
 from labctl.errors import Incomplete
 from labctl.linux import store
+from labctl.linux.place import must_be_root
 
 
 def run(lab: str | None = None, everything: bool = False) -> None:
     """Removes a lab, or every lab of this machine. Raises Incomplete when something of one is still there."""
+    must_be_root()
     names = store.labs() if everything else [choose(lab).lab]
     failures: list[str] = []
     for name in names:

@@ -86,6 +86,7 @@ class Machine:
     def __enter__(self) -> Machine:
         command = ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "sh", "-ec", MACHINE]
         self._holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._started: list[subprocess.Popen[str]] = []
         assert self._holder.stdout
         first = self._holder.stdout.readline()
         assert first, "the private machine could not be made"
@@ -104,8 +105,9 @@ class Machine:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._holder.kill()
-        self._holder.communicate(timeout=PATIENCE)
+        for process in (self._holder, *self._started):
+            process.kill()
+            process.communicate(timeout=PATIENCE)
 
     def path(self, path: str) -> Path:
         """A path of the machine's as this process sees it. Does not follow absolute symbolic links."""
@@ -124,7 +126,7 @@ class Machine:
 
     def start(self, command: str) -> subprocess.Popen[str]:
         """A shell command in the background, in a process group of its own."""
-        return subprocess.Popen(
+        running = subprocess.Popen(
             [*self._enter, "sh", "-c", command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -133,6 +135,8 @@ class Machine:
             env=self.environment,
             start_new_session=True,
         )
+        self._started.append(running)
+        return running
 
     def run(self, command: str, text: str = "", patience: float = PATIENCE) -> Done:
         """A shell command; `text` is its standard input. Whatever its exit status, it is answered."""

@@ -59,7 +59,7 @@ def test_input_and_output_are_passed(lab: Machine) -> None:
         ("contain1 -- true", 125, "labctl: the lab runs has no node 'contain1'\ndid you mean 'container1'?\n"),
         ("other/container1 -- true", 125, "labctl: no lab 'other' is running\nRunning: runs.\n"),
         ("-w /none container1 -- true", 125, "labctl: cannot change to /none: No such file or directory\n"),
-        ("container1 --", 2, "exec needs a command\nFor example: labctl exec container1 -- ip route\n"),
+        ("container1 --", 2, "labctl: exec needs a command\nFor example: labctl exec container1 -- ip route\n"),
     ],
 )
 def test_exit_status(lab: Machine, command: str, status: int, says: str) -> None:

@@ -39,11 +39,19 @@ def nameservers() -> tuple[IPAddress, ...]:
     """The machine's DNS servers that a node can reach: not those on its loopback (Docker leaves them out too)."""
     for path in (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf")):
         try:
-            lines = [line.split() for line in path.read_text().splitlines()]
-        except (OSError, UnicodeDecodeError):
+            lines = [line.split() for line in path.read_text(errors="replace").splitlines()]
+        except OSError:
             continue
-        texts = [words[1].partition("%")[0] for words in lines if len(words) > 1 and words[0] == "nameserver"]
-        found = tuple(server for text in texts if not (server := ip_address(text)).is_loopback)
+        servers = [_address(words[1]) for words in lines if len(words) > 1 and words[0] == "nameserver"]
+        found = tuple(server for server in servers if server and not server.is_loopback)
         if found:
             return found
     return ()
+
+
+def _address(text: str) -> IPAddress | None:
+    """A nameserver as resolv.conf(5) writes it, without its zone; None where it is no address."""
+    try:
+        return ip_address(text.partition("%")[0])
+    except ValueError:
+        return None

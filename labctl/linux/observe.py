@@ -41,6 +41,7 @@ class Inside:
         self.node = node
         self._namespaces = namespaces
         self._links: dict[str, Any] | None = None
+        self._names: dict[int, str] = {}
         self._addresses: set[tuple[int, str]] | None = None
         self._routes: list[Route] | None = None
 
@@ -63,7 +64,9 @@ class Inside:
         return int(message["index"]) if message else 0
 
     def name(self, index: int | None) -> str | None:
-        return next((name for name, message in self.links().items() if message["index"] == index), None)
+        if not self._names:
+            self._names = {message["index"]: name for name, message in self.links().items()}
+        return self._names.get(index or 0)
 
     def addresses(self) -> set[tuple[int, str]]:
         """(index, address with prefix length)"""

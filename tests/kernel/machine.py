@@ -230,7 +230,8 @@ def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> None:
     """Fails when a condition has not come true in time."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited too long"
+        if time.monotonic() > deadline:
+            pytest.fail(f"has not come true in {seconds} s")
         time.sleep(0.02)
 
 

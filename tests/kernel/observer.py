@@ -18,7 +18,7 @@ from labctl import lab
 from labctl.cli.files import topology
 from labctl.linux import libc, machine, store
 from labctl.linux.place import NETNS, Place
-from labctl.state import HOST, Namespace, State
+from labctl.state import Namespace, State
 
 
 def up(file: str) -> tuple[State, State, State]:
@@ -42,15 +42,11 @@ def by_hand(file: str, script: str) -> tuple[State, State, State]:
 
 
 def adopt(place: Place, namespace: Namespace) -> None:
-    """Puts what `ip netns add` and the script made where labctl keeps it."""
+    """Shows what `ip netns add` and the script made where labctl keeps it; services may still be on their way in."""
     named, ours = NETNS / namespace.netns, place.netns(namespace.node)
-    assert namespace.node != HOST
     ours.parent.mkdir(parents=True, exist_ok=True)
     ours.touch()
     libc.mount(str(named), str(ours), flags=libc.MS_BIND)
-    libc.umount(str(named))
-    named.unlink()
-    named.symlink_to(ours)
     shutil.copytree(Path("/etc/netns", namespace.netns), place.etc(namespace.node))
 
 

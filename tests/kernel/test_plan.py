@@ -10,7 +10,15 @@ import pytest
 
 from kernel.machine import GOOD, SCRATCH, SHIPPED, Machine, wait_until
 
-VIEWS = ("-details link", "address", "-4 route show table all", "-6 route show table all", "rule")
+VIEWS = """
+views() {
+  for view in "-details link" address "-4 route show table all" "-6 route show table all" rule; do
+    echo "@ $*: $view"; "$@" -j $view
+  done
+}
+views ip
+for name in $(ls /run/netns); do views ip -n "$name"; done
+"""
 # Given by chance, or changing with time; a bridge with STP has its carrier, and so a route, half a minute later.
 CHANGING = ("link_netnsid", "tentative", "stats64", "operstate", "state", "LOWER_UP", "NO-CARRIER", "linkdown")
 TIMERS = ("timer", "root_id", "bridge_id")
@@ -27,10 +35,9 @@ done | sort
 
 def network(machine: Machine) -> dict[str, Any]:
     """What ip(8) shows in the machine and in each namespace that has a name."""
-    names = machine.ok("ls /run/netns").split()
-    commands = {f"{name} {view}": f"ip -n {name} -j {view}" for name in names for view in VIEWS}
-    commands |= {f"host {view}": f"ip -j {view}" for view in VIEWS}
-    return {title: lasting(json.loads(machine.ok(command) or "[]")) for title, command in commands.items()}
+    parts = machine.ok(VIEWS).removeprefix("@ ").split("\n@ ")
+    views = {title: text for title, _, text in (part.partition("\n") for part in parts)}
+    return {title: lasting(json.loads(text or "[]")) for title, text in views.items()}
 
 
 def lasting(value: Any) -> Any:

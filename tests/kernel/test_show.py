@@ -3,86 +3,62 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = """
-mount -t tmpfs none /run && mkdir -p /run/netns && ip link set lo up
+from kernel.machine import Machine, needs
+
+SCENERY = """
 ip netns add router
 ip link add card0 type veth peer name far0 netns router
+ip link set card0 addrgenmode none && ip -n router link set far0 addrgenmode none
 ip addr add 192.168.178.27/24 dev card0 && ip link set card0 up && ip -n router link set far0 up
 ip route add default via 192.168.178.1 proto static metric 100
 ip route add 10.8.0.0/16 nexthop via 192.168.178.2 weight 2 nexthop via 192.168.178.3
-labctl() { "$PYTHON" -m labctl "$@"; }
-labctl up two-containers.yaml $OPTION 2>/dev/null
-inside() { labctl exec "$@"; }
-inside container1 ping -qc 1 172.17.0.3 >/dev/null
-for node in host container1 container2; do
-  for what in "link" "addr" "route" "-4 neigh"; do
-    echo "@ $node $what"; inside $node ip -j $what
-  done
-done
-echo "@ bridges"; inside host brctl show
-echo "@ rules"; labctl show rules | tail -n +4 > /run/rules; inside host nft -c -f /run/rules && echo accepted
-echo "@ show"; labctl show --json
-echo "@ text"; labctl show
-echo "@ ps"; labctl ps --json
-labctl down 2>/dev/null
-echo "@ left"; labctl ps --json; ls /run
 """
-
-
-def told(option: str) -> dict[str, str]:
-    """What each tool printed, by the title before it."""
-    environment = os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "OPTION": option}
-    command = ["unshare", "--net", "--mount", "sh", "-e", "-c", SCRIPT]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    parts = re.split(r"^@ (.*)\n", done.stdout, flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 def of(rows: list[dict[str, Any]], node: str, *keys: str) -> list[tuple[Any, ...]]:
     return [tuple(row[key] for key in keys) for row in rows if row["node"] == node]
 
 
-@pytest.mark.kernel
-@pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: needs root")
-@pytest.mark.skipif(not all(map(shutil.which, ("unshare", "brctl", "nft"))), reason="needs unshare, brctl and nft")
+@needs("brctl")
 @pytest.mark.parametrize("option", ["", "--isolated"], ids=["shared", "isolated"])
-def test_show_tells_what_the_tools_tell(option: str) -> None:
-    tools = told(option)
-    shown = json.loads(tools["show"])
+def test_show_tells_what_the_tools_tell(machine: Machine, option: str) -> None:
+    machine.ok(SCENERY)
+    machine.settle()
+    machine.up("two-containers.yaml", option)
+    machine.inside("container1", "ping -qc 1 -W 5 172.17.0.3")
+
+    def tool(node: str, what: str) -> Any:
+        return json.loads(machine.inside(node, f"ip -j {what}"))
+
+    shown = json.loads(machine.ok("labctl show --json"))
     for node in ("host", "container1", "container2"):
-        links = json.loads(tools[f"{node} link"])
+        links = tool(node, "link")
         assert sorted(of(shown["links"], node, "index", "name", "mac", "mtu", "state", "master")) == sorted(
             (i["ifindex"], i["ifname"], i["address"], i["mtu"], i["operstate"], i.get("master")) for i in links
         )
         assert of(shown["links"], node, "flags") == [(i["flags"],) for i in links]
-        interfaces = json.loads(tools[f"{node} addr"])
+        interfaces = tool(node, "addr")
         assert of(shown["addresses"], node, "dev", "address") == [
             (i["ifname"], f"{a['local']}/{a['prefixlen']}") for i in interfaces for a in i["addr_info"]
         ]
         routes = [row for row in shown["routes"] if row["node"] == node and ":" not in row["to"]]
-        assert [way(route) for route in routes] == [way_of_ip(route) for route in json.loads(tools[f"{node} route"])]
+        assert [way(route) for route in routes] == [way_of_ip(route) for route in tool(node, "route")]
         assert {(n["address"], n["dev"], n["mac"]) for n in shown["neighbours"] if n["node"] == node} >= {
-            (n["dst"], n["dev"], n["lladdr"]) for n in json.loads(tools[f"{node} -4 neigh"]) if "lladdr" in n
+            (n["dst"], n["dev"], n["lladdr"]) for n in tool(node, "-4 neigh") if "lladdr" in n
         }
-    check_bridge(shown, tools["bridges"])
-    assert tools["rules"].strip() == "accepted"
-    assert all(len(line) <= 80 for line in tools["text"].splitlines())
+    check_bridge(shown, machine.inside("host", "brctl show"))
+    rules = "".join(machine.ok("labctl show rules").splitlines(keepends=True)[3:])
+    assert machine.run("labctl exec host -- nft -c -f -", rules).status == 0
+    assert all(len(line) <= 80 for line in machine.ok("labctl show").splitlines())
     assert [service["state"] for service in shown["services"]] == ["running", "running"]
-    (lab,) = json.loads(tools["ps"])
+    (lab,) = json.loads(machine.ok("labctl ps --json"))
     assert [node["addresses"] for node in lab["nodes"]] == [["172.17.0.2/16"], ["172.17.0.3/16"]]
-    assert tools["left"].split() == ["[]", "netns", "rules"]
+    machine.ok("labctl down")
+    assert json.loads(machine.ok("labctl ps --json")) == []
 
 
 def way(route: dict[str, Any]) -> tuple[Any, ...]:

@@ -150,7 +150,7 @@ def test_no_permission(tmp_path: Path) -> None:
 
 def test_larger_than_1_mib(tmp_path: Path) -> None:
     file = tmp_path / "lab.yaml"
-    file.write_bytes(b" " * (MAX_BYTES + 1))
+    file.write_bytes(b" " * 1_048_577)
     sentence = "larger than 1 MiB; a topology is some pages of text: check the file's name"
     assert unreadable(file) == f"{file}: {sentence}"
     assert unreadable("/dev/zero") == f"/dev/zero: {sentence}"
@@ -158,7 +158,7 @@ def test_larger_than_1_mib(tmp_path: Path) -> None:
 
 def test_1_mib_is_read(tmp_path: Path) -> None:
     file = tmp_path / "lab.yaml"
-    file.write_bytes(b"namespaces: {a: {network_mode: none}}".ljust(MAX_BYTES, b"\n"))
+    file.write_bytes(b"namespaces: {a: {network_mode: none}}".ljust(1_048_576, b"\n"))
     assert load(read(file), str(file)).name == "lab"
 
 

@@ -97,7 +97,6 @@ class Machine:
             "HOME": "/root",
             "LANG": "C.UTF-8",
             "PYTHONPATH": str(ROOT),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "TMPDIR": SCRATCH,
         }
         self.write("labctl", f'#!/bin/sh\nexec {sys.executable} -P -m labctl "$@"\n').chmod(0o755)

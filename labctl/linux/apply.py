@@ -72,7 +72,8 @@ class Worker:
                 self._try(op, lambda: self._sysctl(sysctl))
             case Remove(Sysctl() as sysctl):
                 if sysctl.node == HOST and sysctl.name in self._found:
-                    self._try(op, lambda: sysctls.write(sysctl.name, self._found[sysctl.name]))
+                    before = Sysctl(HOST, sysctl.name, self._found[sysctl.name])
+                    self._try(op, lambda: self._sysctl(before))
             case Add(Ruleset() as ruleset):
                 self._ruleset(op, ruleset.text)
             case Change(_, Ruleset() as ruleset):
@@ -118,6 +119,7 @@ class Worker:
             case Change(_, Namespace() as namespace):
                 name(place, namespace)
             case Remove(Namespace() as namespace):
+                self.flush()  # its own links may be waiting to be removed
                 services.end(place, [namespace.node])
                 unname(place, namespace)
                 self._namespaces.remove(namespace.node)

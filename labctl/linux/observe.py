@@ -99,14 +99,14 @@ class Inside:
             message.get_attr("RTA_TABLE") or message["table"],
         )
 
-    def port(self, expected: Port) -> Port | None:
-        message = self.links().get(expected.name)
+    def port(self, name: str) -> Port | None:
+        message = self.links().get(name)
         if message is None:
             return None
         slave = (message.get_attr("IFLA_LINKINFO") or {}).get("attrs", [])
         return Port(
             self.node,
-            expected.name,
+            name,
             message["index"],
             message.get_attr("IFLA_ADDRESS"),
             message.get_attr("IFLA_MTU"),
@@ -174,14 +174,20 @@ def _in_namespace(item: Item, there: There, place: Place, rules_as_listed: str) 
 
 
 def _link(expected: Link, there: There) -> Iterator[Link]:
-    ends = [there[end.node].port(end) if end.node in there else None for end in expected.ends]
-    near = ends[0]
+    near = there[expected.node].port(expected.ends[0].name)
     if near is None or (expected.kind == "loopback" and not near.up):
         return
     message = there[near.node].links()[near.name]
     kind = "loopback" if near.name == "lo" else _nested(_attributes(message, "IFLA_LINKINFO"), "IFLA_INFO_KIND")
     data = (message.get_attr("IFLA_LINKINFO") or {}).get("attrs", [])
     stp = bool(_nested(data, "IFLA_INFO_DATA", "IFLA_BR_STP_STATE")) if kind == "bridge" else False
-    if len(ends) == 2 and ends[1] and message.get_attr("IFLA_LINK") != ends[1].index:
-        ends[1] = None  # a stranger under the name of the other end
-    yield Link(str(kind), tuple(end for end in ends if end), stp)
+    far = _other_end(message, there.get(expected.ends[1].node)) if len(expected.ends) == 2 else None
+    yield Link(str(kind), (near, far) if far else (near,), stp)
+
+
+def _other_end(near: Any, inside: Inside | None) -> Port | None:
+    """The port of a namespace that the near end points at, whatever its name, if it points back."""
+    name = inside.name(near.get_attr("IFLA_LINK")) if inside else None
+    if inside is None or name is None or inside.links()[name].get_attr("IFLA_LINK") != near["index"]:
+        return None
+    return inside.port(name)

@@ -2,6 +2,7 @@
 VENV ?= $(CURDIR)/.venv
 WORKERS ?= auto
 TESTS ?=
+BENCH ?=
 PYTEST = $(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 export VENV
 
@@ -28,6 +29,10 @@ test-kernel: ready ## real networks in private namespaces
 .PHONY: test-vm
 test-vm: vm-ready ## kernel tests on Debian's stock kernel, in a virtual machine (TESTS=path)
 	@.ci/test-vm $(TESTS)
+
+.PHONY: bench
+bench: ready ## labctl beside `ip` commands and Docker, in one run (BENCH='--quick --setup': options)
+	@$(VENV)/bin/python -m benchmarks $(BENCH)
 
 .PHONY: lint
 lint: venv ## ruff and mypy

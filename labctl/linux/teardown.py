@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from labctl.errors import KernelError
+from labctl.errors import KernelError, LabError
 from labctl.linux import netlink, nft, services, store
 from labctl.linux.netlink import GONE
 from labctl.linux.place import NETNS, Namespaces, Place, exists, in_thread
@@ -46,7 +46,7 @@ def _noting(what: str, failures: list[str]) -> Iterator[None]:
         yield
     except FileNotFoundError:
         pass  # already gone
-    except (OSError, KernelError) as error:
+    except (OSError, LabError) as error:
         failures.append(f"{what}: {error}")
 
 
@@ -61,7 +61,8 @@ def _host(record: Record, place: Place, restore: dict[str, str]) -> None:
         return  # all of it goes with the lab's own host namespace
     with Namespaces(place) as namespaces:
         namespaces.enter(HOST)
-        rules = nft.delete(f"labctl-{record.lab}") if record.has_rules() else None
+        has_rules = record.has_rules() and nft.exists(f"labctl-{record.lab}")
+        rules = nft.delete(f"labctl-{record.lab}") if has_rules else None
         try:
             _delete_links(record, namespaces)
             for name, value in restore.items():

@@ -58,7 +58,7 @@ lock: venv ## the newest versions that pyproject.toml allows, into .ci/requireme
 .PHONY: clean
 clean: ## remove what was made here
 	rm -rf .venv .cache .hypothesis build dist
-	find labctl tests -name __pycache__ -prune -exec rm -rf {} +
+	find labctl tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: venv ready vm-ready
 venv:

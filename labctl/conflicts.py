@@ -91,6 +91,7 @@ def _problem(topology: Topology, bridge: str, number: int, message: str) -> Prob
 def check_names(wanted: State, site: Site, record: Record, new: bool) -> None:
     """Raises Conflict for the first foreign thing that has a name the lab needs."""
     foreign = {link.name: link for link in site.links if not ours(link, record)}
+    held = set() if new else record.state.by_key().keys()
     for item in sorted(wanted.items, key=lambda item: item.key):
         match item:
             case Link(ends=(near, *_)) if near.node == HOST and near.name in foreign:
@@ -98,7 +99,7 @@ def check_names(wanted: State, site: Site, record: Record, new: bool) -> None:
                     f"an interface {near.name} is already on this machine and is not of the lab {record.lab}",
                     "It was left alone. Rename the bridge in the file, or use --isolated to give the lab its own host.",
                 )
-            case Namespace() if item.netns in site.netns and (new or item.key not in record.state.by_key()):
+            case Namespace() if item.netns in site.netns and item.key not in held:
                 raise Conflict(
                     f"a network namespace {item.netns} already exists in /run/netns",
                     "It was left alone. Set `prefix:` in the file, or use --isolated.",

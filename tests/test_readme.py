@@ -32,6 +32,8 @@ def code(text: str) -> Iterator[str]:
     for line in text.splitlines():
         if line.startswith("```"):
             fenced = "" if fenced else line
+        elif fenced == "```text":
+            continue  # a picture or a table
         elif fenced or (line.startswith("    ") and (not before.strip() or before.startswith("    "))):
             yield line
         else:

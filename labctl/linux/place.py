@@ -8,13 +8,15 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from labctl.errors import UsageError
 from labctl.linux import libc
-from labctl.linux.netlink import RTM_GETLINK, Socket
-from labctl.ownership import HostLink
 from labctl.state import HOST
+
+if TYPE_CHECKING:
+    from labctl.linux.netlink import Socket
+    from labctl.ownership import HostLink
 
 RUN = Path("/run/labctl")  # tmpfs: gone at a reboot, as the namespaces are
 NETNS = Path("/run/netns")  # where ip(8) looks for names
@@ -109,6 +111,9 @@ class Namespaces:
         return self._fds[node]
 
     def host_links(self) -> list[HostLink]:
+        from labctl.linux.netlink import RTM_GETLINK
+        from labctl.ownership import HostLink
+
         return [
             HostLink(
                 m.get_attr("IFLA_IFNAME"), m["index"], m.get_attr("IFLA_GROUP") or 0, m.get_attr("IFLA_IFALIAS") or ""
@@ -122,6 +127,8 @@ class Namespaces:
             self._inside = node
 
     def socket(self, node: str) -> Socket:
+        from labctl.linux.netlink import Socket  # 20 ms, and `exec` needs none
+
         if node not in self._sockets:
             self.enter(node)
             self._sockets[node] = Socket()

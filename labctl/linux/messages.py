@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import struct
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from labctl.linux import netlink
@@ -16,6 +18,8 @@ IFA_F_NODAD = 0x02
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_HOST = 0, 253, 254
 RTPROT_BOOT = 3  # what ip(8) writes, so that a node's routes look as Docker's
 ADDR_GEN_EUI64, ADDR_GEN_NONE = 0, 1
+
+INDEX, INDEX_AT = struct.Struct("=i"), netlink.HEADER.size + 4  # ifi_index in struct ifinfomsg (rtnetlink(7))
 
 Message = tuple[str, bytes]  # the node whose socket sends it
 Attributes = list[tuple[str, Any]]
@@ -115,8 +119,15 @@ def _set_port(before: Port | None, after: Port, indexes: Indexes) -> Iterator[Me
     if not same("isolated", False):
         yield after.node, _isolated(after)
     if not same("up", False):
-        flags = {"flags": IFF_UP if after.up else 0, "change": IFF_UP}
-        yield after.node, encode("ifinfmsg", netlink.RTM_SETLINK, 0, fields | flags, ())
+        message = bytearray(_up(after.up))
+        INDEX.pack_into(message, INDEX_AT, after.index)
+        yield after.node, bytes(message)
+
+
+@cache
+def _up(up: bool) -> bytes:
+    """Up or down for an interface whose index is filled in: half of all messages of a lab differ by nothing else."""
+    return encode("ifinfmsg", netlink.RTM_SETLINK, 0, {"flags": IFF_UP if up else 0, "change": IFF_UP}, ())
 
 
 def _isolated(port: Port) -> bytes:

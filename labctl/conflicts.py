@@ -92,7 +92,8 @@ def check_names(wanted: State, site: Site, record: Record, new: bool) -> None:
     """Raises Conflict for the first foreign thing that has a name the lab needs."""
     foreign = {link.name: link for link in site.links if not ours(link, record)}
     held = set() if new else record.state.by_key().keys()
-    for item in sorted(wanted.items, key=lambda item: item.key):
+    host = [Namespace(HOST, record.prefix + HOST)] if record.isolated and new else []
+    for item in [*host, *sorted(wanted.items, key=lambda item: item.key)]:
         match item:
             case Link(ends=(near, *_)) if near.node == HOST and near.name in foreign:
                 raise Conflict(

@@ -80,7 +80,7 @@ def draft(topology: Topology, isolated: bool | None) -> Draft:
 
 def _build(found: Draft, report: Callable[[Op], None]) -> None:
     record, place = found.record, Place(found.record.lab, found.record.isolated)
-    machine.prepare(place)
+    machine.prepare(place, record.prefix)
     listed = machine.apply(found.plan, place, record, restorable(record), report)
     rules = record.rules_as_listed if listed is None else listed
     store.save(replace(record, state=found.wanted, rules_as_listed=rules))

@@ -8,7 +8,7 @@ from itertools import groupby
 from labctl.conflicts import Site
 from labctl.errors import KernelError
 from labctl.linux import services, store
-from labctl.linux.apply import Worker
+from labctl.linux.apply import Worker, name
 from labctl.linux.messages import IFF_UP, Indexes
 from labctl.linux.netlink import RTM_SETLINK, encode
 from labctl.linux.observe import observe as _observe
@@ -18,7 +18,7 @@ from labctl.linux.sysctls import read
 from labctl.plan import Add, Op, Plan, Remove
 from labctl.record import Record
 from labctl.shell import shell
-from labctl.state import HOST, Link, Service, State
+from labctl.state import HOST, Link, Namespace, Service, State
 
 __all__ = ["apply", "has_netns_folder", "nameservers", "observe", "prepare", "read"]
 
@@ -38,11 +38,13 @@ def observe(expected: State, place: Place, rules_as_listed: str) -> State:
     return in_thread(lambda: _observe(expected, place, rules_as_listed))
 
 
-def prepare(place: Place) -> None:
+def prepare(place: Place, prefix: str) -> None:
     """The lab's folder of namespaces and, for an isolated lab, its host's namespace. Does nothing the second time."""
     store.prepare(place)
-    if place.isolated and not exists(place, HOST):
-        in_thread(lambda: _create_host(place))
+    if place.isolated:
+        if not exists(place, HOST):
+            in_thread(lambda: _create_host(place))
+        name(place, Namespace(HOST, prefix + HOST))
 
 
 def _create_host(place: Place) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 pytestmark = [
     pytest.mark.vm,
+    pytest.mark.xdist_group("machine"),  # there is only one
     pytest.mark.skipif("LABCTL_VM" not in os.environ, reason="changes the machine it runs on: make test-vm"),
 ]
 

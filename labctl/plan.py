@@ -148,7 +148,8 @@ def _explicit(gone: list[Remove]) -> list[Remove]:
             case Namespace() | Service() | File() | Ruleset():
                 return False
             case Link():
-                return item.kind == "loopback" or item.ends[0].node in namespaces
+                # a namespace's own end goes some time after it; the other end must be gone before a name is used again
+                return item.kind == "loopback" or all(end.node in namespaces for end in item.ends)
             case Sysctl():
                 return item.node in namespaces or (item.node, item.interface) in ports
             case _:

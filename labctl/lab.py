@@ -18,6 +18,8 @@ from labctl.removal import neighbours, others, remove, restorable
 from labctl.state import State, Sysctl
 from labctl.written import Topology
 
+Report = Callable[[Op, str], None]  # each operation once it is on its way, and the prefix of names in /run/netns
+
 
 @dataclass(frozen=True)
 class Draft:
@@ -32,7 +34,7 @@ class Draft:
 def up(
     topology: Topology,
     isolated: bool | None,
-    report: Callable[[Op], None] = lambda op: None,
+    report: Report = lambda op, prefix: None,
     waiting: Callable[[], None] = lambda: None,
 ) -> Draft:
     """Brings a lab to the state of its file; one that did not exist before is removed again when that fails.
@@ -78,10 +80,10 @@ def draft(topology: Topology, isolated: bool | None) -> Draft:
     return Draft(replace(meant, state=wanted.over(meant.state)), wanted, plan(wanted, observed), new=record is None)
 
 
-def _build(found: Draft, report: Callable[[Op], None]) -> None:
+def _build(found: Draft, report: Report) -> None:
     record, place = found.record, Place(found.record.lab, found.record.isolated)
     machine.prepare(place, record.prefix)
-    listed = machine.apply(found.plan, place, record, restorable(record), report)
+    listed = machine.apply(found.plan, place, record, restorable(record), lambda op: report(op, record.prefix))
     rules = record.rules_as_listed if listed is None else listed
     store.save(replace(record, state=found.wanted, rules_as_listed=rules))
 

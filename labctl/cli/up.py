@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
 
 from labctl import lab
 from labctl.cli.files import topology
@@ -51,8 +50,8 @@ def _as_json(op: Op, prefix: str) -> dict[str, object]:
     }
 
 
-def _tell(verbose: bool) -> Callable[[Op], None]:
-    return lambda op: print(shell(op), file=sys.stderr) if verbose else None
+def _tell(verbose: bool) -> lab.Report:
+    return lambda op, prefix: print(shell(op, prefix), file=sys.stderr) if verbose else None
 
 
 def _waiting(name: str) -> None:

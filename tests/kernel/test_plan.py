@@ -131,3 +131,10 @@ def test_isolated_plan(machine: Machine) -> None:
     machine.up("two-containers", "--isolated")
     assert machine.run("labctl plan two-containers --exit-code").status == 0
     assert machine.run("labctl plan two-containers --isolated --exit-code").status == 0
+
+
+def test_verbose_names_namespaces_as_ip_does(machine: Machine) -> None:
+    assert "\nip -n two-containers-container1 link set eth0 up\n" in machine.up(
+        "two-containers", "--isolated --verbose"
+    )
+    machine.ok("ip -n two-containers-container1 link show eth0")

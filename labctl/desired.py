@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Network, ip_interface, ip_network
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface, IPv6Network, ip_interface, ip_network
 
 from labctl.leases import address, gateway, interfaces
 from labctl.record import Leases
@@ -19,7 +19,9 @@ from labctl.state import HOST, MAIN_TABLE, Address, File, Item, Link, Namespace,
 from labctl.written import Attachment, Bridge, Cable, IPAddress, Node, Run, StaticRoute, Topology
 
 MTU = 1500
+IPV6_MIN_MTU = 1280  # an interface with less has no IPv6 and no settings of it (net/ipv6/addrconf.c, ipv6_add_dev)
 NO_MAC = "00:00:00:00:00:00"
+LOOPBACK = IPv4Interface("127.0.0.1/8")  # comes with lo when it goes up; ::1 is there without
 LOCALHOST = """\
 127.0.0.1\tlocalhost
 ::1\tlocalhost ip6-localhost ip6-loopback
@@ -38,14 +40,18 @@ class Context:
     prefix: str = ""  # of the names in /run/netns
     directory: str = "/"  # the topology file's folder, which services know as $LABCTL_TOPOLOGY_DIR
     nameservers: Sequence[IPAddress] = ()  # for nodes without `dns`
+    found: Mapping[str, str] = field(default_factory=dict)  # what the host had for what the lab changes there
+    ipv6: bool = True  # the kernel has IPv6 at all
 
 
 def desired(topology: Topology, context: Context) -> State:
     """The whole lab as it should be on the machine."""
     bridges = {bridge.name: bridge for bridge in topology.bridges}
     names = _veth_names(topology)
-    items: list[Item] = [ruleset(topology.name, topology.bridges)] if topology.bridges else []
-    items += _forwarding(topology)
+    settings = {setting.name: setting for setting in forwarding(topology)}
+    found = {name: value for name, value in context.found.items() if name in settings}
+    items: list[Item] = [ruleset(topology.name, topology.bridges, found)] if topology.bridges else []
+    items += settings.values()
     for bridge in topology.bridges:
         items += _bridge(bridge, topology, context)
     peers = _peers(topology, context)
@@ -91,7 +97,8 @@ def _docker_mac(ip: IPAddress | None, *names: str) -> str:
     return _mac(*names)
 
 
-def _forwarding(topology: Topology) -> Iterator[Item]:
+def forwarding(topology: Topology) -> Iterator[Sysctl]:
+    """What the lab needs of its host."""
     versions = {net.version for bridge in topology.bridges if not bridge.internal for net in bridge.subnets}
     if 4 in versions:
         yield Sysctl(HOST, "net.ipv4.ip_forward", "1")
@@ -118,11 +125,39 @@ def _bridge(bridge: Bridge, topology: Topology, context: Context) -> Iterator[It
 def _namespace(node: Node, topology: Topology, bridges: dict[str, Bridge], context: Context) -> Iterator[Item]:
     yield Namespace(node.name, context.prefix + node.name)
     yield Link("loopback", (Port(node.name, "lo", 1, NO_MAC, 65536),))
-    settings = _ipv6_settings(node, topology, bridges)
+    yield Address(node.name, "lo", LOOPBACK)
+    mtus = _mtus(node, topology, bridges)
+    settings = _ipv6_settings(node, mtus, topology, bridges) if context.ipv6 else {}
     if node.forward:
-        settings |= {"net.ipv4.ip_forward": "1", "net.ipv6.conf.all.forwarding": "1"}
-    for name, value in (settings | dict(node.sysctls)).items():
+        settings["net.ipv4.ip_forward"] = "1"
+        settings |= {"net.ipv6.conf.all.forwarding": "1"} if context.ipv6 else {}
+    settings |= dict(node.sysctls)
+    for name, value in (_for_each_interface(settings, mtus) | settings).items():
         yield Sysctl(node.name, name, _as_read_back(value))
+
+
+def _mtus(node: Node, topology: Topology, bridges: dict[str, Bridge]) -> dict[str, int]:
+    """A node's interfaces, the loopback excepted."""
+    to_bridges = {name: bridges[bridge].mtu or MTU for bridge, name in interfaces(node, topology).items()}
+    ends = [(end, cable.mtu or MTU) for cable in topology.cables for end in cable.ends]
+    return to_bridges | {end.interface: mtu for end, mtu in ends if end.node == node.name}
+
+
+def _for_each_interface(settings: dict[str, str], mtus: dict[str, int]) -> dict[str, str]:
+    """What `default` says, said of every interface: it counts only for those that are made after it was written."""
+    found = [re.fullmatch(r"(net\.(\w+)\.\w+)\.default\.(\w+)", name) for name in settings]
+    return {
+        f"{match[1]}.{_dotless(name)}.{match[3]}": settings[match[0]]
+        for match in found
+        if match
+        for name, mtu in mtus.items()
+        if match[2] != "ipv6" or mtu >= IPV6_MIN_MTU
+    }
+
+
+def _dotless(interface: str) -> str:
+    """An interface's name as a part of a sysctl's."""
+    return interface.replace(".", "/")
 
 
 def _as_read_back(value: str) -> str:
@@ -130,21 +165,21 @@ def _as_read_back(value: str) -> str:
     return " ".join(str(int(word, 16)) if re.fullmatch("0x[0-9A-Fa-f]+", word) else word for word in value.split())
 
 
-def _ipv6_settings(node: Node, topology: Topology, bridges: dict[str, Bridge]) -> dict[str, str]:
+def _ipv6_settings(node: Node, mtus: dict[str, int], topology: Topology, bridges: dict[str, Bridge]) -> dict[str, str]:
     """IPv6 exists where the file has it, and only there, as Docker does per interface (libnetwork/osl).
 
     In a node without any, `default` is set before its interfaces exist: not one frame of IPv6 is ever sent.
     """
-    names = interfaces(node, topology)
-    with_ipv6 = {names[a.bridge] for a in node.networks if any(n.version == 6 for n in bridges[a.bridge].subnets)}
-    ends = [end for cable in topology.cables for end in cable.ends if end.node == node.name]
-    with_ipv6 |= {end.interface for end in ends if end.ip6}
+    eths = interfaces(node, topology)
+    with_ipv6 = {eths[a.bridge] for a in node.networks if any(n.version == 6 for n in bridges[a.bridge].subnets)}
+    with_ipv6 |= {end.interface for cable in topology.cables for end in cable.ends if end.node == node.name and end.ip6}
     with_ipv6 |= {route.dev for route in node.routes if route.to.version == 6 and route.dev}
     if not with_ipv6:
         return {"net.ipv6.conf.default.disable_ipv6": "1"}
-    without = sorted({*names.values(), *(end.interface for end in ends)} - with_ipv6)
-    settings = {"net.ipv6.conf.default.accept_dad": "0", "net.ipv6.conf.default.accept_ra": "0"}
-    return settings | {f"net.ipv6.conf.{name.replace('.', '/')}.disable_ipv6": "1" for name in without}
+    default = {"accept_dad": "0", "accept_ra": "0", "disable_ipv6": "0"}
+    settings = {f"net.ipv6.conf.default.{name}": value for name, value in default.items()}
+    without = (name for name, mtu in mtus.items() if name not in with_ipv6 and mtu >= IPV6_MIN_MTU)
+    return settings | {f"net.ipv6.conf.{_dotless(name)}.disable_ipv6": "1" for name in without}
 
 
 def _attachments(

@@ -7,23 +7,34 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from labctl.conflicts import check_names, check_subnets, taken
-from labctl.desired import Context, desired
+from labctl.desired import Context, desired, forwarding
 from labctl.errors import Incomplete, UsageError
 from labctl.leases import lease
 from labctl.linux import machine, store
 from labctl.linux.place import Place, must_be_root
+from labctl.linux.recovery import recover
 from labctl.plan import Op, Plan, plan
 from labctl.record import Leases, Record
 from labctl.removal import neighbours, others, remove, restorable
-from labctl.state import State, Sysctl
+from labctl.state import State
 from labctl.written import Topology
 
 Report = Callable[[Op, str], None]  # each operation once it is on its way, and the prefix of names in /run/netns
 
 
 @dataclass(frozen=True)
+class Intent:
+    """What a lab is to become: the record to write first, the state to reach, and what may be there already."""
+
+    record: Record
+    wanted: State
+    expected: State
+    new: bool
+
+
+@dataclass(frozen=True)
 class Draft:
-    """What `up` is about to do: the record to write first, the state to reach, and the way there."""
+    """What `up` is about to do: what is meant, and the way there from what was found."""
 
     record: Record
     wanted: State
@@ -43,20 +54,28 @@ def up(
     """
     must_be_root()
     with store.lab_lock(topology.name, waiting):
+        if store.load(topology.name) is None and (rest := recover(topology.name)):
+            remove(rest)  # of a lab whose record is gone
         with store.machine_lock():
-            found = draft(topology, isolated)
-            store.save(found.record)
+            intent = _intent(topology, isolated)
+            store.save(intent.record)
         try:
+            found = _compared(intent)
             _build(found, report)
         except BaseException as error:
-            if found.new:
-                _remove_again(found.record, error)
+            if intent.new:
+                _remove_again(intent.record, error)
             raise
     return found
 
 
 def draft(topology: Topology, isolated: bool | None) -> Draft:
     """What `up` would do; reads only. `isolated` None: as the lab runs, or not at all."""
+    return _compared(_intent(topology, isolated))
+
+
+def _intent(topology: Topology, isolated: bool | None) -> Intent:
+    """Chooses numbers and looks for conflicts with whatever else is on the host."""
     record = store.load(topology.name)
     if record and isolated and not record.isolated:
         raise UsageError(
@@ -70,21 +89,29 @@ def draft(topology: Topology, isolated: bool | None) -> Draft:
         check_subnets(topology, site, record, beside)
     leases = lease(topology, record.leases if record else Leases(), taken(site, record, beside))
     prefix = topology.prefix if topology.prefix is not None else f"{topology.name}-" if place.isolated else ""
-    context = Context(leases, prefix, os.path.dirname(os.path.abspath(topology.file)), machine.nameservers())
-    wanted = desired(topology, context)
     meant = _record(topology, place, prefix, leases, record)
-    meant = replace(meant, found=_found(wanted, meant, beside))
+    meant = replace(meant, found=_found(topology, meant, beside))
+    folder = os.path.dirname(os.path.abspath(topology.file))
+    context = Context(leases, prefix, folder, machine.nameservers(), meant.found, machine.has_ipv6())
+    wanted = desired(topology, context)
     check_names(wanted, site, meant, new=record is None)
     expected = wanted.over(record.state) if record else wanted.host_settings()  # of a new lab nothing else can be there
-    observed = machine.observe(expected, place, meant.rules_as_listed)
-    return Draft(replace(meant, state=wanted.over(meant.state)), wanted, plan(wanted, observed), new=record is None)
+    return Intent(replace(meant, state=wanted.over(meant.state)), wanted, expected, new=record is None)
+
+
+def _compared(intent: Intent) -> Draft:
+    """The way from what is there to what is meant."""
+    observed = machine.observe(intent.expected, machine.place(intent.record), intent.record.rules_as_listed)
+    return Draft(intent.record, intent.wanted, plan(intent.wanted, observed), intent.new)
 
 
 def _build(found: Draft, report: Report) -> None:
-    record, place = found.record, Place(found.record.lab, found.record.isolated)
+    record, place = found.record, machine.place(found.record)
     machine.prepare(place, record.prefix)
     listed = machine.apply(found.plan, place, record, restorable(record), lambda op: report(op, record.prefix))
     rules = record.rules_as_listed if listed is None else listed
+    if not found.new:
+        store.tidy(place, found.wanted)
     store.save(replace(record, state=found.wanted, rules_as_listed=rules))
 
 
@@ -104,13 +131,15 @@ def _record(topology: Topology, place: Place, prefix: str, leases: Leases, old: 
     return Record(topology.name, file, place.isolated, prefix, leases, made_netns_folder=ours)
 
 
-def _found(wanted: State, record: Record, others: Iterable[Record]) -> dict[str, str]:
+def _found(topology: Topology, record: Record, others: Iterable[Record]) -> dict[str, str]:
     """The host's settings as they were before any lab: the first lab looked, the later ones take its word."""
+    if record.isolated:
+        return {}
     known: dict[str, str] = {}
     for other in others:
         known |= other.found
-    for item in wanted.host_settings().items:
-        if isinstance(item, Sysctl) and not record.isolated and item.name not in known | dict(record.found):
-            value = machine.read(item.name)
-            known |= {item.name: value} if value is not None else {}
-    return known | dict(record.found)
+    known |= record.found
+    for setting in forwarding(topology):
+        if setting.name not in known and (value := machine.read(setting.name)) is not None:
+            known[setting.name] = value
+    return known

@@ -12,13 +12,13 @@ from pathlib import Path
 from labctl.document import Document, Steps
 from labctl.draft import Draft, Entry
 from labctl.errors import Problem
+from labctl.state import LAB
 from labctl.syntax import quoted
 
 MAX_NODES = 10_000
 MAX_NAME = 63  # of a DNS label
 MAX_INTERFACE_NAME = 15  # IFNAMSIZ, less the NUL
 
-LAB = re.compile(r"[a-z0-9][a-z0-9_.-]{0,31}")
 PREFIX = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,31})?")
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 WORD_RULE = "use letters, digits, '-', '_' and '.', starting with a letter or digit"

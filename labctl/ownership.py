@@ -1,7 +1,9 @@
-"""Which interfaces of a host are a lab's: those that carry its mark. Never those that merely have such a name."""
+"""What on a host is a lab's: what carries its mark. Never what merely has such a name."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from labctl.record import Record
@@ -18,5 +20,22 @@ class HostLink:
 def ours(link: HostLink, record: Record) -> bool:
     """Whether a link of the host is the lab's: by its alias or, before it got one, by its group and its name."""
     if link.alias:
-        return link.alias.startswith(f"labctl:{record.lab}/")
+        return has_mark(link, record.lab)
     return bool(link.group) and link.group == record.leases.group and link.name in record.host_links
+
+
+def has_mark(link: HostLink, lab: str) -> bool:
+    return link.alias.startswith(f"labctl:{lab}/")
+
+
+def table_mark(lab: str, found: Mapping[str, str]) -> str:
+    """The comment of a lab's nftables table: whose it is, and what the host had before for what the lab needs."""
+    return " ".join([f"labctl:{lab}", *(f"{name}={value}" for name, value in sorted(found.items()))])
+
+
+def found_before(comment: str, lab: str) -> dict[str, str] | None:
+    """What a lab's table tells of the host; None where it is not that lab's."""
+    first, *words = comment.split(" ")
+    if first != f"labctl:{lab}":
+        return None
+    return {word[0]: word[1] for word in (re.split("=", each, maxsplit=1) for each in words) if len(word) == 2}

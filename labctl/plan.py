@@ -56,7 +56,7 @@ def plan(desired: State, observed: State) -> Plan:
     """What turns `observed` into `desired`: removals from the outside in, then changes and additions as built."""
     wanted, found = desired.by_key(), observed.by_key()
     replaced = _replaced(wanted, found)
-    gone = [Remove(item, replaced.get(key, "")) for key, item in found.items() if key not in wanted or key in replaced]
+    gone = [Remove(item, _why(item, replaced)) for key, item in found.items() if key not in wanted or key in replaced]
     found = _survivors(found, gone)
     added = [Add(item) for key, item in wanted.items() if key not in found]
     changed = [
@@ -65,7 +65,7 @@ def plan(desired: State, observed: State) -> Plan:
         if key in found and found[key] != item
     ]
     removals = sorted(_explicit(gone), key=_order, reverse=True)
-    building: list[Op] = [*added, *changed]
+    building: list[Op] = [*_asked_for(added, wanted), *changed, *_uncertain(wanted, found, [*gone, *added, *changed])]
     return (*removals, *sorted(building, key=_order))
 
 
@@ -84,10 +84,16 @@ def _in_place(before: Item, after: Item) -> bool:
             return before.kind == after.kind and [_identity(end) for end in before.ends] == [
                 _identity(end) for end in after.ends
             ]
-        case (Service(), _) | (Route(), _):
+        case Service(), _:
             return False
         case _:
             return True
+
+
+def _why(item: Item, replaced: dict[Key, str]) -> str:
+    if isinstance(item, Link) and item.kind == "veth" and len(item.ends) == 1:
+        return f"{item.ends[0].name}: its other end is not where it was"
+    return replaced.get(item.key, "")
 
 
 def _identity(port: Port) -> tuple[str, str, int]:
@@ -98,6 +104,8 @@ def _difference(before: Item, after: Item) -> str:
     """For example `mtu 1400 instead of 1500`: what is there, then what was meant."""
     if isinstance(before, Service):
         return "its command or environment changed"
+    if isinstance(before, Namespace) and not before.mounted:
+        return "unmounted, but its processes are still in it"
     texts = list(_fields(before, after))
     if isinstance(before, Link) and isinstance(after, Link) and len(before.ends) < len(after.ends):
         texts.append(f"{after.ends[1].name}: gone from {after.ends[1].node}")
@@ -123,19 +131,45 @@ def _survivors(found: dict[Key, Item], gone: Iterable[Remove]) -> dict[Key, Item
     removed = {op.item.key for op in gone}
     namespaces = {op.item.node for op in gone if isinstance(op.item, Namespace)}
     ports = {(end.node, end.name) for op in gone if isinstance(op.item, Link) for end in op.item.ends}
-    unaddressed = {(op.item.node, op.item.dev) for op in gone if isinstance(op.item, Address)}
 
     def lost(item: Item) -> bool:
         if isinstance(item, Link):
             return any(end.node in namespaces for end in item.ends)
         dev = item.interface if isinstance(item, Sysctl) else getattr(item, "dev", None)
-        return (
-            item.node in namespaces
-            or (item.node, dev) in ports
-            or (isinstance(item, Route) and (item.node, dev) in unaddressed)
-        )
+        return item.node in namespaces or (item.node, dev) in ports
 
     return {key: item for key, item in found.items() if key not in removed and not lost(item)}
+
+
+def _asked_for(added: list[Add], wanted: dict[Key, Item]) -> Iterator[Add]:
+    """Without what comes by itself: lo's address, and settings that a new interface takes over from `default`."""
+    ports = {(end.node, end.name) for op in added if isinstance(op.item, Link) for end in op.item.ends}
+    for op in added:
+        match op.item:
+            case Address(dev="lo") as address:
+                implied = (address.node, "lo") in ports
+            case Sysctl() as sysctl if (sysctl.node, sysctl.interface) in ports:
+                default = wanted.get(("sysctl", sysctl.node, sysctl.of("default")))
+                implied = isinstance(default, Sysctl) and default.value == sysctl.value
+            case _:
+                implied = False
+        if not implied:
+            yield op
+
+
+def _uncertain(wanted: dict[Key, Item], found: dict[Key, Item], ops: list[Op]) -> Iterator[Change]:
+    """What is there now, and right, but may go when something else changes: a route with an address of its interface,
+    an interface's setting when that of `all` is written (net/ipv6/addrconf.c, net/ipv4/devinet.c)."""
+    gone = [op.item for op in ops if isinstance(op, Remove)]
+    addresses = {(item.node, item.dev, item.interface.version) for item in gone if isinstance(item, Address)}
+    settings = {(s.node, s.of("all")) for op in ops if isinstance(s := op.item, Sysctl) and s.for_all}
+    for key, item in wanted.items():
+        if found.get(key) == item:
+            match item:
+                case Route(node, to, _, dev) if (node, dev, to.version) in addresses:
+                    yield Change(item, item, "an address of its interface changes")
+                case Sysctl() if (item.node, item.of("all")) in settings and not item.for_all:
+                    yield Change(item, item, "the setting of all interfaces changes")
 
 
 def _explicit(gone: list[Remove]) -> list[Remove]:
@@ -174,7 +208,7 @@ def _order(op: Op) -> tuple[object, ...]:
         case Namespace():
             return (3, natural(item.node), 0)
         case Sysctl() if item.interface is None:
-            return (3, natural(item.node), 1, item.key)
+            return (3, natural(item.node), 1, not item.for_all, item.key)
         case Link() if item.ends[0].node in (HOST, item.ends[-1].node):
             return (3, natural(item.ends[-1].node), 2, natural(item.ends[-1].name))
         case Link():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from ipaddress import ip_address, ip_interface, ip_network
@@ -17,6 +18,7 @@ from labctl.errors import LabError
 from labctl.state import HOST, Address, File, Item, Link, Namespace, Port, Route, Ruleset, Service, State, Sysctl
 
 VERSION = 1
+REMEDY = "'labctl down' removes the lab all the same, by what the kernel tells of it."
 NOUNS = {noun.__name__: noun for noun in (Namespace, Sysctl, Link, Address, Route, Ruleset, Service)}
 
 
@@ -72,12 +74,34 @@ def loads(text: str, source: str) -> Record:
     try:
         data = json.loads(text)
         if data.pop("version") != VERSION:
-            raise LabError(f"{source} was written by another version of labctl", "Use that version's 'labctl down'.")
+            raise LabError(f"{source} was written by another version of labctl", REMEDY)
         data["leases"] = Leases(**data["leases"])
         data["state"] = State.of(_item(*row) for row in data["state"])
         return Record(**data)
     except (ValueError, TypeError, KeyError) as error:
-        raise LabError(f"{source} is damaged: {error}", "'labctl down' still removes what it can find.") from None
+        raise LabError(f"{source} is damaged: {error}", REMEDY) from None
+
+
+def salvage(text: str, lab: str) -> Record:
+    """What a damaged record, or that of another version, still tells; what it does not tell is left empty."""
+    with suppress(ValueError):
+        data = json.loads(text)
+        if isinstance(data, dict):
+            leases, found = _mapping(data.get("leases")), _mapping(data.get("found"))
+            group = leases.get("group")
+            return Record(
+                lab,
+                str(data.get("file", "-")),
+                data.get("isolated") is True,
+                leases=Leases(group if isinstance(group, int) else 0),
+                found={str(name): str(value) for name, value in found.items()},
+                rules_as_listed=str(data.get("rules_as_listed", "")),
+            )
+    return Record(lab, "-")
+
+
+def _mapping(value: object) -> dict[Any, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _row(item: Item) -> list[Any]:

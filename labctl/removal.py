@@ -4,34 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from labctl.errors import Incomplete
+from labctl.errors import Incomplete, LabError
 from labctl.linux import store
 from labctl.linux.place import Place, must_be_root
+from labctl.linux.recovery import recover
 from labctl.linux.teardown import teardown
 from labctl.record import Record
 
 
 def down(lab: str, waiting: Callable[[], None] = lambda: None) -> bool:
-    """Removes a lab; answers whether there was one. Raises Incomplete when something of it is still there."""
+    """Removes a lab; answers whether there was one. Raises Incomplete when something of it is still there.
+
+    A lab whose record is gone, damaged or a newer labctl's is removed by what the kernel tells of it.
+    """
     must_be_root()
     with store.lab_lock(lab, waiting):
-        record = store.load(lab)
+        record = usable(lab) or recover(lab)
         if record:
             remove(record)
     return record is not None
 
 
+def usable(lab: str) -> Record | None:
+    """The lab's record, if this version can read it."""
+    try:
+        return store.load(lab)
+    except LabError:
+        return None
+
+
 def remove(record: Record) -> None:
     """Removes what a record describes; the caller holds the lab's lock. Raises Incomplete."""
-    with store.machine_lock():
-        failures = teardown(record, Place(record.lab, record.isolated), restorable(record))
+    failures = teardown(record, Place(record.lab, record.isolated), lambda: restorable(record))
     if failures:
         raise Incomplete(record.lab, failures)
 
 
 def others(lab: str) -> list[Record]:
     """The other labs of this machine."""
-    return [record for name in store.labs() if name != lab and (record := store.load(name))]
+    return [record for name in store.labs() if name != lab and (record := usable(name))]
 
 
 def neighbours(lab: str) -> list[Record]:

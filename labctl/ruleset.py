@@ -8,14 +8,15 @@ chain, so a drop in the host's other tables still counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from labctl.ownership import table_mark
 from labctl.state import Ruleset
 from labctl.written import Bridge
 
 
-def ruleset(lab: str, bridges: Iterable[Bridge]) -> Ruleset:
-    """The table `inet labctl-<lab>`."""
+def ruleset(lab: str, bridges: Iterable[Bridge], found: Mapping[str, str]) -> Ruleset:
+    """The table `inet labctl-<lab>`; its comment is the lab's mark, and tells the settings that the host had before."""
     table = f"labctl-{lab}"
     bridges = sorted(bridges, key=lambda bridge: bridge.name)
     nat = [net for bridge in bridges if bridge.masquerade and not bridge.internal for net in bridge.subnets]
@@ -27,7 +28,8 @@ def ruleset(lab: str, bridges: Iterable[Bridge]) -> Ruleset:
         _set("nat4", "ipv4_addr", [str(n) for n in nat if n.version == 4], "\t\tflags interval\n"),
         _set("nat6", "ipv6_addr", [str(n) for n in nat if n.version == 6], "\t\tflags interval\n"),
     ]
-    return Ruleset(table, f"table inet {table} {{\n{''.join(sets)}{CHAINS}}}\n")
+    comment = f'\tcomment "{table_mark(lab, found)}"\n\n'
+    return Ruleset(table, f"table inet {table} {{\n{comment}{''.join(sets)}{CHAINS}}}\n")
 
 
 def _quoted(name: str) -> str:

@@ -10,7 +10,20 @@ import shlex
 from collections.abc import Iterator
 
 from labctl.plan import Add, Change, Op, Plan, Remove
-from labctl.state import HOST, MAIN_TABLE, Address, File, Link, Namespace, Port, Route, Ruleset, Service, Sysctl
+from labctl.state import (
+    BRIDGE_MTU,
+    HOST,
+    MAIN_TABLE,
+    Address,
+    File,
+    Link,
+    Namespace,
+    Port,
+    Route,
+    Ruleset,
+    Service,
+    Sysctl,
+)
 
 ONE_QUEUE = "numtxqueues 1 numrxqueues 1"  # by default a veth has one per CPU, and costs accordingly
 
@@ -80,19 +93,22 @@ def _add_link(link: Link, prefix: str) -> Iterator[str]:
     near, far = link.ends[0], link.ends[-1]
     if link.kind == "veth":
         yield (
-            f"{_ip(near.node, prefix)} link add {_new_port(near)} {ONE_QUEUE} type veth"
-            f" peer name {_new_port(far)} {ONE_QUEUE} netns {shlex.quote(prefix + far.node)}"
+            f"{_ip(near.node, prefix)} link add {_new_port(near, near.mtu)} {ONE_QUEUE} type veth"
+            f" peer name {_new_port(far, far.mtu)} {ONE_QUEUE} netns {shlex.quote(prefix + far.node)}"
         )
     elif link.kind == "bridge":
         stp = " stp_state 1" if link.stp else ""
         yield f"{_ip(near.node, prefix)} link add {_new_port(near)} type bridge{stp}"
+        if near.mtu != BRIDGE_MTU:
+            yield f"{_ip(near.node, prefix)} link set {near.name} mtu {near.mtu}"
     for port in dict.fromkeys((near, far)):
         yield from _set_port(None, port, prefix)
 
 
-def _new_port(port: Port) -> str:
-    group = f" group {port.group}" if port.group else ""
-    return f"{port.name} index {port.index} address {port.mac} mtu {port.mtu}{group}"
+def _new_port(port: Port, mtu: int | None = None) -> str:
+    settings = [f" mtu {mtu}"] if mtu else []
+    settings += [f" group {port.group}"] if port.group else []
+    return f"{port.name} index {port.index} address {port.mac}{''.join(settings)}"
 
 
 def _set_port(before: Port | None, after: Port, prefix: str) -> Iterator[str]:
@@ -102,8 +118,17 @@ def _set_port(before: Port | None, after: Port, prefix: str) -> Iterator[str]:
         yield f"{command} {settings}"
     if after.isolated != (before.isolated if before else False):
         yield f"bridge link set dev {after.name} isolated {'on' if after.isolated else 'off'}"
+    if before and after.link_local != before.link_local:
+        words = [f"{name}={value}" for name, value in link_local_settings(after)]
+        yield f"{_inside(after.node, prefix)}sysctl -qw {' '.join(words)}"
     if after.up != (before.up if before else False):
         yield f"{command} {'up' if after.up else 'down'}"
+
+
+def link_local_settings(port: Port) -> list[tuple[str, str]]:
+    """The sysctls that give an interface that is up its IPv6 link-local address, or take its IPv6 addresses away."""
+    conf = f"net.ipv6.conf.{port.name.replace('.', '/')}"
+    return [(f"{conf}.addr_gen_mode", "0")] if port.link_local else [(f"{conf}.disable_ipv6", v) for v in "10"]
 
 
 def _settings(before: Port | None, after: Port) -> Iterator[str]:
@@ -113,8 +138,8 @@ def _settings(before: Port | None, after: Port) -> Iterator[str]:
                 yield f"{word} {getattr(after, attribute)}"
     if after.alias != (before.alias if before else ""):
         yield f"alias {shlex.quote(after.alias)}"
-    if after.link_local != (before.link_local if before else True):
-        yield f"addrgenmode {'eui64' if after.link_local else 'none'}"
+    if not after.link_local and (before is None or before.link_local):
+        yield "addrgenmode none"
     if after.master != (before.master if before else None):
         yield f"master {after.master}" if after.master else "nomaster"
 
@@ -139,8 +164,11 @@ def _remove(op: Remove, prefix: str) -> Iterator[str]:
     match op.item:
         case Namespace() as ns:
             yield f"ip netns del {shlex.quote(ns.netns)}"
+        case Sysctl(node="host") as sysctl:
+            yield f": {sysctl.name} of the host goes back to what it was before the lab, unless another lab needs it"
         case Sysctl() as sysctl:
-            yield f": {sysctl.name} of {sysctl.node} keeps its value"
+            new = f'"$(unshare --net sysctl -n {sysctl.of("default") or sysctl.name})"'
+            yield f"{_inside(sysctl.node, prefix)}sysctl -qw {sysctl.name}={new}"
         case Link() as link:
             yield f"{_ip(link.node, prefix)} link del {link.ends[0].name}"
         case Address() as a:
@@ -160,7 +188,7 @@ def _remove(op: Remove, prefix: str) -> Iterator[str]:
 def _change(op: Change, prefix: str) -> Iterator[str]:
     match op.before, op.item:
         case Namespace(), Namespace() as ns:
-            yield f": the name {ns.netns} in /run/netns"
+            yield f": the name {ns.netns} in /run/netns, and what keeps the namespace"
         case Link() as before, Link() as link:
             for old, new in zip(before.ends, link.ends, strict=True):
                 yield from _set_port(old, new, prefix)
@@ -168,6 +196,8 @@ def _change(op: Change, prefix: str) -> Iterator[str]:
                 yield f"{_ip(link.node, prefix)} link set {link.ends[0].name} type bridge stp_state {int(link.stp)}"
         case _, Ruleset() as ruleset:
             yield f"nft -f - <<'NFT'\n{ruleset.replacement}NFT"
+        case _, Route() as route:
+            yield f"{_ip(route.node, prefix)} route replace {_route(route)}"
         case _:
             yield from _add(Add(op.item), prefix)
 

@@ -13,17 +13,25 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
 HOST = "host"
+LAB = re.compile(r"[a-z0-9][a-z0-9_.-]{0,31}")  # a lab's name is also a folder's
 MAIN_TABLE = 254  # RT_TABLE_MAIN
+BRIDGE_MTU = 1500  # of a new bridge; it keeps to another only if that is set afterwards (net/bridge/br_device.c)
+PER_INTERFACE = re.compile(r"(net\.(?:ipv4|ipv6|mpls)\.(?:conf|neigh))\.([^.]+)\.(\w+)")
+ALIASES = {"net.ipv4.ip_forward": "net.ipv4.conf.all.forwarding"}
 
 Key = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Namespace:
-    """A network namespace; `netns` is its name in /run/netns, empty when that name is missing."""
+    """A network namespace; `netns` is its name in /run/netns, empty when that name is missing.
+
+    One that is not mounted is only kept alive by the processes in it.
+    """
 
     node: str
     netns: str
+    mounted: bool = True
 
     @property
     def key(self) -> Key:
@@ -45,9 +53,20 @@ class Sysctl:
     @property
     def interface(self) -> str | None:
         """The interface that must exist before this can be written."""
-        found = re.match(r"net\.(?:ipv4|ipv6|mpls)\.(?:conf|neigh)\.([^.]+)\.", self.name)
-        name = found.group(1).replace("/", ".") if found else None
+        found = PER_INTERFACE.match(self.name)
+        name = found[2].replace("/", ".") if found else None
         return None if name in ("all", "default", "lo") else name
+
+    def of(self, interface: str) -> str:
+        """The name of the same setting of another interface, or of `all` or `default`; empty where it has none."""
+        found = PER_INTERFACE.fullmatch(ALIASES.get(self.name, self.name))
+        interface = interface.replace(".", "/")
+        return f"{found[1]}.{interface}.{found[3]}" if found else ""
+
+    @property
+    def for_all(self) -> bool:
+        """Whether writing this may write the same setting of every interface."""
+        return ALIASES.get(self.name, self.name) == self.of("all")
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ plan.txt        the expected script; `python tests/test_plan.py` writes them ane
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from labctl.desired import Context, desired
+from labctl.desired import LOOPBACK, Context, desired
 from labctl.leases import Taken, lease
 from labctl.plan import Add, Change, Op, Plan, Remove, plan
 from labctl.record import Leases
@@ -84,19 +85,30 @@ def test_the_same_file_gives_the_same_plan(file: Path) -> None:
 
 
 def carried_out(state: State, steps: Plan) -> State:
-    """The only fake kernel: a set of items that obeys, and takes away what hangs on what is removed."""
+    """The only fake kernel: a set of items that obeys, brings what comes with an interface, and takes away what hangs
+    on what is removed."""
     items = set(state.items)
     for step in steps:
         match step:
             case Add(item=item):
                 assert item not in items, step
-                items.add(item)
+                items = {other for other in items if other.key != item.key} | {item, *comes_with(item, items)}
             case Remove(item=item):
                 items = {other for other in items - {item} if not hangs_on(other, item)}
             case Change(before=before, item=item):
-                items.remove(before)
+                items.discard(before)
                 items.add(item)
     return State.of(items)
+
+
+def comes_with(new: Item, items: set[Item]) -> Iterator[Item]:
+    for end in new.ends if isinstance(new, Link) else ():
+        if end.name == "lo":
+            yield Address(end.node, "lo", LOOPBACK)
+            continue
+        for item in items:
+            if isinstance(item, Sysctl) and item.node == end.node and ".default." in item.name:
+                yield Sysctl(end.node, item.of(end.name), item.value)
 
 
 def hangs_on(other: Item, gone: Item) -> bool:

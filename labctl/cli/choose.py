@@ -7,7 +7,7 @@ from pathlib import Path
 from labctl.errors import UsageError
 from labctl.linux import store
 from labctl.record import Record
-from labctl.state import HOST
+from labctl.state import HOST, LAB
 
 DEFAULT_FILE = "topology.yaml"
 
@@ -17,12 +17,26 @@ def choose(lab: str | None) -> Record:
 
     Raises UsageError where there is none, or more than one to choose from.
     """
-    running = store.labs()
-    name = _name(lab, running)
-    record = store.load(name) if name in running else None
+    name = choose_name(lab)
+    record = store.load(name) if name in store.labs() else None
     if record is None:
-        raise UsageError(f"no lab '{name}' is running", _hint(name, running, "Running"))
+        raise no_such_lab(name)
     return record
+
+
+def choose_name(lab: str | None) -> str:
+    """The name of that lab, whether or not it runs. Raises UsageError where it is not clear which is meant."""
+    name = _name(lab, store.labs())
+    if not LAB.fullmatch(name):
+        raise UsageError(f"{name!r} cannot be a lab's name", "See 'labctl ps' for those that run.")
+    return name
+
+
+def no_such_lab(name: str) -> UsageError:
+    running = store.labs()
+    if name in running:
+        return UsageError(f"the record of the lab {name} is gone", f"Remove what is left of it: labctl down {name}")
+    return UsageError(f"no lab '{name}' is running", _hint(name, running, "Running"))
 
 
 def choose_node(node: str) -> tuple[Record, str]:

@@ -6,7 +6,7 @@ import sys
 import time
 
 from labctl import removal
-from labctl.cli.choose import choose
+from labctl.cli.choose import choose_name, no_such_lab
 from labctl.errors import Incomplete
 from labctl.linux import store
 from labctl.linux.place import must_be_root
@@ -15,16 +15,19 @@ from labctl.linux.place import must_be_root
 def run(lab: str | None = None, everything: bool = False) -> None:
     """Removes a lab, or every lab of this machine. Raises Incomplete when something of one is still there."""
     must_be_root()
-    names = store.labs() if everything else [choose(lab).lab]
+    store.sweep()
+    names = store.labs() if everything else [choose_name(lab)]
     failures: list[str] = []
     for name in names:
         begun = time.monotonic()
         try:
-            removal.down(name, lambda name=name: _say(f"{name}: waiting for another labctl …"))  # type: ignore[misc]
-            _say(f"{name}: down in {time.monotonic() - begun:.2f} s")
+            there = removal.down(name, lambda name=name: _say(f"{name}: waiting for another labctl …"))  # type: ignore[misc]
+            if there:
+                _say(f"{name}: down in {time.monotonic() - begun:.2f} s")
+            elif not everything:
+                raise no_such_lab(name)
         except Incomplete as error:
             failures += error.failures
-    store.sweep()
     if failures:
         raise Incomplete(" ".join(names), failures)
     if not names:

@@ -29,6 +29,8 @@ def _read(lab: str) -> Lab | None:
     """None when it went away meanwhile."""
     try:
         record = store.load(lab)
+        if record is None and lab in store.labs():
+            return Unreadable(lab, f"its record is gone; remove what is left: labctl down {lab}")
         return look(record) if record else None
     except LabError as error:
         return Unreadable(lab, error.message)

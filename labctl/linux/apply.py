@@ -16,8 +16,9 @@ from labctl.linux import nft, services, sysctls
 from labctl.linux.messages import Indexes, messages
 from labctl.linux.netlink import GONE
 from labctl.linux.place import NETNS, Interrupted, Namespaces, Place, stop
+from labctl.linux.processes import end_node
 from labctl.plan import Add, Change, Op, Plan, Remove
-from labctl.shell import shell
+from labctl.shell import link_local_settings, shell
 from labctl.state import HOST, File, Namespace, Ruleset, Sysctl
 
 CAUSES = {
@@ -71,9 +72,7 @@ class Worker:
             case Add(Sysctl() as sysctl) | Change(_, Sysctl() as sysctl):
                 self._try(op, lambda: self._sysctl(sysctl))
             case Remove(Sysctl() as sysctl):
-                if sysctl.node == HOST and sysctl.name in self._found:
-                    before = Sysctl(HOST, sysctl.name, self._found[sysctl.name])
-                    self._try(op, lambda: self._sysctl(before))
+                self._try(op, lambda: self._reset(sysctl))
             case Add(Ruleset() as ruleset):
                 self._ruleset(op, ruleset.text)
             case Change(_, Ruleset() as ruleset):
@@ -87,6 +86,8 @@ class Worker:
             case _:
                 for node, message in messages(op, self._namespaces.fd, self._indexes):
                     self._waiting.setdefault(node, []).append((op, message))
+                if isinstance(op, Change):
+                    self._try(op, lambda: self._link_local(op))
 
     def flush(self) -> bool:
         """Sends what waits, the host's first. Answers False: nothing does any more."""
@@ -117,10 +118,11 @@ class Worker:
                 self._namespaces.create(namespace.node)
                 name(place, namespace)
             case Change(_, Namespace() as namespace):
+                self._namespaces.keep(namespace.node)
                 name(place, namespace)
             case Remove(Namespace() as namespace):
                 self.flush()  # its own links may be waiting to be removed
-                services.end(place, [namespace.node])
+                end_node(place, namespace.node)
                 unname(place, namespace)
                 self._namespaces.remove(namespace.node)
 
@@ -129,6 +131,24 @@ class Worker:
             self.flush()
         self._namespaces.enter(sysctl.node)
         sysctls.write(sysctl.name, sysctl.value)
+
+    def _reset(self, sysctl: Sysctl) -> None:
+        """Back to what it was before the lab; in a node that is what a new namespace, or interface, has."""
+        if sysctl.node == HOST:
+            value = self._found.get(sysctl.name)
+        else:
+            value = self._namespaces.pristine(sysctl.of("default") if sysctl.interface else sysctl.name)
+        if value is not None:
+            self._sysctl(Sysctl(sysctl.node, sysctl.name, value))
+
+    def _link_local(self, op: Change) -> None:
+        """An interface that is up takes notice of how its IPv6 address is made only from a sysctl."""
+        for before, after in zip(getattr(op.before, "ends", ()), getattr(op.item, "ends", ()), strict=True):
+            if before.link_local != after.link_local:
+                self.flush()
+                self._namespaces.enter(after.node)
+                for name, value in link_local_settings(after):
+                    sysctls.write(name, value)
 
     def _ruleset(self, op: Op, text: str) -> None:
         self._loaded()
@@ -150,18 +170,20 @@ class Worker:
         folder = self._namespaces.place.etc(file.node)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / file.name).write_text(file.text)
+        if file.name == "hostname":
+            services.rename(self._namespaces.place, file.node, file.text.strip())
 
 
 def name(place: Place, namespace: Namespace) -> None:
     """Gives a namespace its name for ip(8): a link in /run/netns. Never replaces one that leads elsewhere."""
     link = NETNS / namespace.netns
-    while not (link.is_symlink() and os.readlink(link) == str(place.netns(namespace.node))):
+    while not (link.is_symlink() and os.readlink(link) == str(place.mount(namespace.node))):
         NETNS.mkdir(mode=0o755, parents=True, exist_ok=True)
         with suppress(FileNotFoundError):  # the last lab but this one has just removed the empty folder
-            link.symlink_to(place.netns(namespace.node))
+            link.symlink_to(place.mount(namespace.node))
 
 
 def unname(place: Place, namespace: Namespace) -> None:
     link = NETNS / namespace.netns
-    if link.is_symlink() and os.readlink(link) == str(place.netns(namespace.node)):
+    if link.is_symlink() and os.readlink(link) == str(place.mount(namespace.node)):
         link.unlink()

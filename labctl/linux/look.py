@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface, ip_net
 from typing import Any
 
 from labctl.errors import LabError
-from labctl.linux import netlink, services
+from labctl.linux import netlink, processes
 from labctl.linux.observe import AF_INET, AF_INET6
 from labctl.linux.place import Namespaces, Place, exists, in_thread
 from labctl.ownership import HostLink, ours
@@ -73,7 +73,7 @@ def _rules(place: Place) -> str:
 def _look(record: Record, place: Place) -> Picture:
     nodes = record.state.nodes()
     counted = [*nodes, *([HOST] if place.isolated else [])]
-    pids = services.processes(place, counted)
+    pids = processes.processes(place, counted)
     status = _status(record, pids)
     with Namespaces(place) as namespaces:
         host, *rest = (_inside(node, record, namespaces, pids.get(node, []), status) for node in (HOST, *nodes))
@@ -83,7 +83,7 @@ def _look(record: Record, place: Place) -> Picture:
 def _status(record: Record, pids: Mapping[str, list[int]]) -> dict[str, tuple[Status, ...]]:
     found: dict[str, tuple[Status, ...]] = {}
     for service in sorted((item for item in record.state.items if isinstance(item, Service)), key=lambda s: s.name):
-        alive = tuple(sorted(filter(services.marked(service), pids.get(service.node, []))))
+        alive = tuple(sorted(filter(processes.belongs_to(service), pids.get(service.node, []))))
         found[service.node] = (*found.get(service.node, ()), Status(service, alive))
     return found
 

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import groupby
 
 from labctl.conflicts import Site
 from labctl.errors import KernelError
-from labctl.linux import services, store
+from labctl.linux import processes, services, store
 from labctl.linux.apply import Worker, name
 from labctl.linux.messages import IFF_UP, Indexes
 from labctl.linux.netlink import RTM_SETLINK, encode
 from labctl.linux.observe import observe as _observe
-from labctl.linux.place import NETNS, Namespaces, Place, exists, in_thread
+from labctl.linux.place import NETNS, Namespaces, Place, exists, in_thread, mounted
 from labctl.linux.survey import nameservers, netns_names, survey
-from labctl.linux.sysctls import read
+from labctl.linux.sysctls import path, read
 from labctl.plan import Add, Op, Plan, Remove
 from labctl.record import Record
 from labctl.shell import shell
 from labctl.state import HOST, Link, Namespace, Service, State
 
-__all__ = ["apply", "has_netns_folder", "nameservers", "observe", "prepare", "read"]
+__all__ = ["apply", "has_ipv6", "has_netns_folder", "nameservers", "observe", "place", "prepare", "read", "site"]
 
 
 def has_netns_folder() -> bool:
     return NETNS.is_dir()
+
+
+def has_ipv6() -> bool:
+    """Whether the kernel runs with IPv6 at all (it does not with ipv6.disable=1)."""
+    return path("net.ipv6").is_dir()
+
+
+def place(record: Record) -> Place:
+    """Where a lab is, with the processes that keep namespaces alive whose mounts are gone."""
+    place = Place(record.lab, record.isolated)
+    lost = [node for node in record.state.nodes() if not mounted(place, node)] if place.mounts.is_dir() else []
+    return replace(place, kept=processes.kept(record.lab, lost))
 
 
 def site(place: Place) -> Site:
@@ -72,9 +86,7 @@ def apply(
         if not is_service:
             listed = in_thread(lambda ops=ops: _kernel(ops, place, record, indexes, restore, report)) or listed  # type: ignore[misc]
             continue
-        for op in ops:
-            _service(op, place, record.prefix)
-            report(op)
+        _services(ops, place, record.prefix, report)
     return listed
 
 
@@ -87,12 +99,25 @@ def _kernel(
         return worker.rules_as_listed
 
 
-def _service(op: Op, place: Place, prefix: str) -> None:
+def _services(ops: Plan, place: Place, prefix: str, report: Callable[[Op], None]) -> None:
+    """Done when each service that was started is its own program: from then on it is found by its marks."""
+    started: list[int] = []
+    try:
+        for op in ops:
+            started += _service(op, place, prefix)
+            report(op)
+        for running in started:
+            os.read(running, 1)
+    finally:
+        for running in started:
+            os.close(running)
+
+
+def _service(op: Op, place: Place, prefix: str) -> list[int]:
     assert isinstance(op.item, Service)
     try:
-        if isinstance(op, Remove):
-            services.end(place, [op.item.node], services.marked(op.item))
-        if isinstance(op, Add):
-            services.start(place, op.item)
+        if isinstance(op, Remove) and (left := processes.end_service(place.lab, op.item)):
+            raise KernelError(f"kill -KILL {' '.join(map(str, left))}", 0, "still running")
+        return [services.start(place, op.item)] if isinstance(op, Add) else []
     except OSError as error:
         raise KernelError(shell(op, prefix), error.errno or 0, error.strerror or "") from error

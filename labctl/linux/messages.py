@@ -5,19 +5,20 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from labctl.linux import netlink
 from labctl.linux.netlink import encode
 from labctl.plan import Add, Change, Op, Remove
-from labctl.state import HOST, Address, Link, Port, Route
+from labctl.state import BRIDGE_MTU, HOST, Address, Link, Port, Route
 
 IFF_UP = 0x1
 IFA_F_NODAD = 0x02
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_HOST = 0, 253, 254
 RTPROT_BOOT = 3  # what ip(8) writes, so that a node's routes look as Docker's
-ADDR_GEN_EUI64, ADDR_GEN_NONE = 0, 1
+ADDR_GEN_NONE = 1
 
 INDEX, INDEX_AT = struct.Struct("=i"), netlink.HEADER.size + 4  # ifi_index in struct ifinfomsg (rtnetlink(7))
 
@@ -44,6 +45,8 @@ def messages(op: Op, fd: Callable[[str], int], indexes: Indexes) -> Iterator[Mes
             yield a.node, _address(netlink.RTM_DELADDR, 0, a, indexes)
         case Add(Route() as route):
             yield route.node, _route(netlink.RTM_NEWROUTE, netlink.CREATE, route, indexes)
+        case Change(_, Route() as route):
+            yield route.node, _route(netlink.RTM_NEWROUTE, netlink.REPLACE, route, indexes)
         case Remove(Route() as route):
             yield route.node, _route(netlink.RTM_DELROUTE, 0, route, indexes)
         case _:
@@ -57,7 +60,7 @@ def _add_link(link: Link, fd: Callable[[str], int], indexes: Indexes) -> Iterato
     elif link.kind == "bridge":
         yield near.node, _bridge(netlink.RTM_NEWLINK, netlink.CREATE, link)
     for port in dict.fromkeys((near, far)):
-        yield from _set_port(None, port, indexes)
+        yield from _set_port(_created(link.kind, port), port, indexes)
 
 
 def _veth(near: Port, far: Port, fd: Callable[[str], int]) -> bytes:
@@ -76,49 +79,55 @@ def _veth(near: Port, far: Port, fd: Callable[[str], int]) -> bytes:
 def _new_port(port: Port) -> Attributes:
     """One queue each way: by default a veth has one per CPU and costs twice the time."""
     one = [("IFLA_NUM_TX_QUEUES", 1), ("IFLA_NUM_RX_QUEUES", 1)]
+    return [*_identity(port), ("IFLA_MTU", port.mtu), *one]
+
+
+def _identity(port: Port) -> Attributes:
     group = [("IFLA_GROUP", port.group)] if port.group else []
-    return [("IFLA_IFNAME", port.name), ("IFLA_ADDRESS", port.mac), ("IFLA_MTU", port.mtu), *group, *one]
+    return [("IFLA_IFNAME", port.name), ("IFLA_ADDRESS", port.mac), *group]
 
 
 def _bridge(type_: int, flags: int, link: Link) -> bytes:
     port = link.ends[0]
     data = {"attrs": [("IFLA_BR_STP_STATE", int(link.stp))]}
     info = ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge"), ("IFLA_INFO_DATA", data)]})
-    own = [] if not flags else [attribute for attribute in _new_port(port) if "QUEUES" not in attribute[0]]
-    return encode("ifinfmsg", type_, flags, {"index": port.index}, [*own, info])
+    if flags:
+        return encode("ifinfmsg", type_, flags, {"index": port.index}, [*_identity(port), info])
+    return encode("ifinfmsg", type_, flags, {"index": port.index}, [info])
 
 
-def _set_port(before: Port | None, after: Port, indexes: Indexes) -> Iterator[Message]:
-    """From a port as created (None) or as found to what it should be.
+def _created(kind: str, port: Port) -> Port:
+    """What the kernel makes when asked for a port."""
+    mtu = BRIDGE_MTU if kind == "bridge" else port.mtu
+    return replace(port, up=False, master=None, isolated=False, alias="", link_local=True, mtu=mtu)
+
+
+def _set_port(before: Port, after: Port, indexes: Indexes) -> Iterator[Message]:
+    """From a port as created or as found to what it should be.
 
     Up goes in a message of its own and last: the kernel would raise the interface before it reads how IPv6
     addresses are made (net/core/rtnetlink.c, do_setlink).
     """
-
-    def same(attribute: str, created: object) -> bool:
-        return bool(getattr(after, attribute) == (getattr(before, attribute) if before else created))
-
     fields = {"index": after.index}
     attributes: Attributes = []
-    if not same("mac", after.mac):
+    if before.mac != after.mac:
         attributes.append(("IFLA_ADDRESS", after.mac))
-    if not same("mtu", after.mtu):
+    if before.mtu != after.mtu:
         attributes.append(("IFLA_MTU", after.mtu))
-    if not same("group", after.group):
+    if before.group != after.group:
         attributes.append(("IFLA_GROUP", after.group))
-    if not same("alias", ""):
+    if before.alias != after.alias:
         attributes.append(("IFLA_IFALIAS", after.alias))
-    if not same("master", None):
+    if before.master != after.master:
         attributes.append(("IFLA_MASTER", indexes[after.node, after.master] if after.master else 0))
-    if not same("link_local", True):
-        mode = ADDR_GEN_EUI64 if after.link_local else ADDR_GEN_NONE
-        ipv6 = ("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", mode)]})
+    if before.link_local and not after.link_local:
+        ipv6 = ("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", ADDR_GEN_NONE)]})
         attributes.append(("IFLA_AF_SPEC", {"attrs": [ipv6]}))
     if attributes:
         yield after.node, encode("ifinfmsg", netlink.RTM_SETLINK, 0, fields, attributes)
-    if not same("isolated", False):
+    if before.isolated != after.isolated:
         yield after.node, _isolated(after)
-    if not same("up", False):
+    if before.up != after.up:
         message = bytearray(_up(after.up))
         INDEX.pack_into(message, INDEX_AT, after.index)
         yield after.node, bytes(message)
@@ -144,10 +153,11 @@ def _address(type_: int, flags: int, address: Address, indexes: Indexes) -> byte
         "family": socket.AF_INET if ip.version == 4 else socket.AF_INET6,
         "prefixlen": net.prefixlen,
         "flags": IFA_F_NODAD if ip.version == 6 else 0,
+        "scope": RT_SCOPE_HOST if ip.is_loopback else RT_SCOPE_UNIVERSE,
         "index": indexes[address.node, address.dev],
     }
     attributes: Attributes = [("IFA_LOCAL", str(ip)), ("IFA_ADDRESS", str(ip))]
-    if ip.version == 4 and net.prefixlen < 31:
+    if ip.version == 4 and net.prefixlen < 31 and not ip.is_loopback:
         attributes.append(("IFA_BROADCAST", str(net.broadcast_address)))
     return encode("ifaddrmsg", type_, flags, fields, attributes)
 

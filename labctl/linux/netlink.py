@@ -24,6 +24,7 @@ NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
 CREATE = 0x400 | 0x200  # NLM_F_CREATE | NLM_F_EXCL
 REPLACE = 0x400 | 0x100  # NLM_F_CREATE | NLM_F_REPLACE
 NLMSG_ERROR, NLMSG_DONE = 2, 3
+NLMSGERR_ATTR_MSG = 1
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
@@ -172,12 +173,16 @@ def _decode(kind: str, type_: int, flags: int, sequence: int, payload: bytes) ->
 
 
 def _reason(code: int, flags: int, payload: bytes) -> str:
-    """The text the kernel attached (NLMSGERR_ATTR_MSG), else what the errno means."""
-    if flags & NLM_F_ACK_TLVS:
-        position = 4 + HEADER.size
-        while position + 4 <= len(payload):
-            length, type_ = struct.unpack_from("=HH", payload, position)
-            if type_ & 0x3FFF == 1:
-                return payload[position + 4 : position + length].rstrip(b"\0").decode(errors="replace")
-            position += max((length + 3) & ~3, 4)
-    return os.strerror(code)
+    """The text the kernel attached, else what the errno means."""
+    text = attribute(payload, 4 + HEADER.size, NLMSGERR_ATTR_MSG) if flags & NLM_F_ACK_TLVS else b""
+    return text.rstrip(b"\0").decode(errors="replace") or os.strerror(code)
+
+
+def attribute(message: bytes, position: int, wanted: int) -> bytes:
+    """The payload of the attribute of a type, looked for from a position on; empty when it is not there."""
+    while position + 4 <= len(message):
+        length, type_ = struct.unpack_from("=HH", message, position)
+        if type_ & 0x3FFF == wanted:  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+            return message[position + 4 : position + length]
+        position += max((length + 3) & ~3, 4)
+    return b""

@@ -10,9 +10,11 @@ import struct
 import subprocess
 
 from labctl.errors import LabError
+from labctl.linux.netlink import HEADER, NLM_F_REQUEST, NLMSG_ERROR, attribute
 
-NFNL_SUBSYS_NFTABLES, NFT_MSG_GETTABLE, NFPROTO_INET, NFTA_TABLE_NAME = 10, 1, 1, 1
-NLM_F_REQUEST, NLMSG_ERROR, NETLINK_NETFILTER = 1, 2, 12
+NFNL_SUBSYS_NFTABLES, NFT_MSG_GETTABLE, NFPROTO_INET = 10, 1, 1
+NFTA_TABLE_NAME, NFTA_TABLE_USERDATA = 1, 6
+NETLINK_NETFILTER = 12
 
 
 class Load:
@@ -44,15 +46,28 @@ def delete(table: str) -> Load:
 
 
 def exists(table: str) -> bool:
-    """Whether there is a table `inet <table>`: one question to the kernel instead of a process."""
+    """Whether there is a table `inet <table>`."""
+    return comment(table) is not None
+
+
+def comment(table: str) -> str | None:
+    """The comment of the table `inet <table>`, None where there is none: one question to the kernel, no process."""
     name = table.encode() + b"\0"
-    attribute = struct.pack("=HH", 4 + len(name), NFTA_TABLE_NAME) + name + bytes(-len(name) % 4)
-    payload = struct.pack("=BBH", NFPROTO_INET, 0, 0) + attribute
+    asked = struct.pack("=HH", 4 + len(name), NFTA_TABLE_NAME) + name + bytes(-len(name) % 4)
+    payload = struct.pack("=BBH", NFPROTO_INET, 0, 0) + asked
     type_ = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as kernel:
-        kernel.send(struct.pack("=IHHII", 16 + len(payload), type_, NLM_F_REQUEST, 1, 0) + payload)
-        answer: int = struct.unpack_from("=IH", kernel.recv(1 << 16))[1]
-    return answer != NLMSG_ERROR
+        kernel.send(HEADER.pack(HEADER.size + len(payload), type_, NLM_F_REQUEST, 1, 0) + payload)
+        answer = kernel.recv(1 << 16)
+    if struct.unpack_from("=IH", answer)[1] == NLMSG_ERROR:
+        return None
+    data = attribute(answer, HEADER.size + 4, NFTA_TABLE_USERDATA)
+    while len(data) > 2:  # type, length, value (libnftnl, NFTNL_UDATA_TABLE_COMMENT is 0)
+        type_, length = data[0], data[1]
+        if type_ == 0:
+            return data[2 : 2 + length].rstrip(b"\0").decode(errors="replace")
+        data = data[2 + length :]
+    return ""
 
 
 def _start(*words: str) -> subprocess.Popen[str]:

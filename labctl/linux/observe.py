@@ -12,7 +12,7 @@ from typing import Any
 
 from labctl.linux import netlink, nft
 from labctl.linux.messages import ADDR_GEN_NONE, IFF_UP, RTPROT_BOOT
-from labctl.linux.place import NETNS, Namespaces, Place, exists
+from labctl.linux.place import NETNS, Namespaces, Place, exists, mounted
 from labctl.linux.services import running
 from labctl.linux.sysctls import read
 from labctl.state import HOST, Address, File, Item, Link, Namespace, Port, Route, Ruleset, Service, State, Sysctl
@@ -62,6 +62,12 @@ class Inside:
     def index(self, name: str | None) -> int:
         message = self.links().get(name or "")
         return int(message["index"]) if message else 0
+
+    def marked(self, port: Port) -> str:
+        """The name of the interface that has a port's mark and number."""
+        message = next((m for m in self.links().values() if m["index"] == port.index), None)
+        ours = message and port.alias and message.get_attr("IFLA_IFALIAS") == port.alias
+        return str(message.get_attr("IFLA_IFNAME")) if ours and message else ""
 
     def name(self, index: int | None) -> str | None:
         if not self._names:
@@ -154,8 +160,8 @@ def _in_namespace(item: Item, there: There, place: Place, rules_as_listed: str) 
     match item:
         case Namespace():
             link = NETNS / item.netns
-            named = link.is_symlink() and os.readlink(link) == str(place.netns(item.node))
-            yield Namespace(item.node, item.netns if named else "")
+            named = link.is_symlink() and os.readlink(link) == str(place.mount(item.node))
+            yield Namespace(item.node, item.netns if named else "", mounted(place, item.node))
         case Sysctl():
             value = inside.sysctl(item.name)
             if value is not None:
@@ -174,7 +180,11 @@ def _in_namespace(item: Item, there: There, place: Place, rules_as_listed: str) 
 
 
 def _link(expected: Link, there: There) -> Iterator[Link]:
-    near = there[expected.node].port(expected.ends[0].name)
+    """What became of a link, under whatever name: a bridge is known by its mark, a pair by its other end."""
+    inside = there[expected.node]
+    near = inside.port(expected.ends[0].name) or inside.port(inside.marked(expected.ends[0]))
+    if near is None and len(expected.ends) == 2:
+        yield from _orphan(expected, there)
     if near is None or (expected.kind == "loopback" and not near.up):
         return
     message = there[near.node].links()[near.name]
@@ -183,6 +193,14 @@ def _link(expected: Link, there: There) -> Iterator[Link]:
     stp = bool(_nested(data, "IFLA_INFO_DATA", "IFLA_BR_STP_STATE")) if kind == "bridge" else False
     far = _other_end(message, there.get(expected.ends[1].node)) if len(expected.ends) == 2 else None
     yield Link(str(kind), (near, far) if far else (near,), stp)
+
+
+def _orphan(expected: Link, there: There) -> Iterator[Link]:
+    """The far end of a pair whose near end is not where it was: it has to go before the pair can be made again."""
+    far = expected.ends[1]
+    port = there[far.node].port(far.name) if far.node in there else None
+    if port and port.index == far.index:
+        yield Link(expected.kind, (port,))
 
 
 def _other_end(near: Any, inside: Inside | None) -> Port | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import resource
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from labctl.errors import UsageError
-from labctl.linux import libc
+from labctl.linux import libc, sysctls
 from labctl.state import HOST
 
 if TYPE_CHECKING:
@@ -21,15 +21,21 @@ if TYPE_CHECKING:
 RUN = Path("/run/labctl")  # tmpfs: gone at a reboot, as the namespaces are
 NETNS = Path("/run/netns")  # where ip(8) looks for names
 
+PRISTINE = "/"  # no node's name: a namespace in which nobody changed anything
+
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Paths of one lab. The host's namespace is the one labctl was started in, or the lab's own."""
+    """Paths of one lab. The host's namespace is the one labctl was started in, or the lab's own.
+
+    `kept` has, for nodes whose mount is gone, a process that still keeps the namespace alive.
+    """
 
     lab: str
     isolated: bool = False
+    kept: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     @property
     def directory(self) -> Path:
@@ -40,10 +46,15 @@ class Place:
         """The folder of bind mounts that keep the namespaces alive; whatever is in it is the lab's."""
         return self.directory / "netns"
 
+    def mount(self, node: str) -> Path:
+        """Where a node's namespace is, or should be, mounted."""
+        return self.mounts / node
+
     def netns(self, node: str) -> Path:
+        """Where a node's namespace can be entered."""
         if node == HOST and not self.isolated:
             return Path(f"/proc/{os.getpid()}/ns/net")  # the main thread's, whichever thread asks
-        return self.mounts / node
+        return Path(f"/proc/{self.kept[node]}/ns/net") if node in self.kept else self.mount(node)
 
     def etc(self, node: str) -> Path:
         return self.directory / "etc" / node
@@ -86,13 +97,30 @@ class Namespaces:
 
     def create(self, node: str) -> None:
         """A new network namespace, kept by a bind mount; the thread stays in it. Raises OSError."""
-        target = self.place.netns(node)
         libc.unshare(libc.CLONE_NEWNET)
         self._inside = None
-        target.touch(mode=0o444)
-        libc.mount("/proc/thread-self/ns/net", str(target), flags=libc.MS_BIND)
+        self._mount("/proc/thread-self/ns/net", node)
         self._inside = node
         self.socket(node)
+
+    def keep(self, node: str) -> None:
+        """Mounts a namespace again that only its processes keep alive. Raises OSError."""
+        if not mounted(self.place, node):
+            self._mount(str(self.place.netns(node)), node)
+
+    def _mount(self, source: str, node: str) -> None:
+        target = self.place.mount(node)
+        target.touch(mode=0o444)
+        libc.mount(source, str(target), flags=libc.MS_BIND)
+
+    def pristine(self, sysctl: str) -> str | None:
+        """What a new network namespace has for a sysctl; None where it has no such thing. Raises OSError."""
+        if PRISTINE not in self._fds:
+            libc.unshare(libc.CLONE_NEWNET)
+            self._fds[PRISTINE] = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            self._inside = PRISTINE
+        self.enter(PRISTINE)
+        return sysctls.read(sysctl)
 
     def remove(self, node: str) -> None:
         """Lets go of a namespace; the kernel takes it away with the last process in it. Raises OSError."""
@@ -100,7 +128,7 @@ class Namespaces:
             self._sockets.pop(node).close()
         if node in self._fds:
             os.close(self._fds.pop(node))
-        target = self.place.netns(node)
+        target = self.place.mount(node)
         if libc.is_mount(str(target)):
             libc.umount(str(target))
         target.unlink(missing_ok=True)
@@ -136,8 +164,13 @@ class Namespaces:
 
 
 def exists(place: Place, node: str) -> bool:
-    """Whether the node's file is still a namespace."""
-    return libc.is_mount(str(place.netns(node))) or (node == HOST and not place.isolated)
+    """Whether there is a namespace to enter."""
+    return mounted(place, node) or node in place.kept
+
+
+def mounted(place: Place, node: str) -> bool:
+    """Whether a node's file is a namespace; the machine's own needs none."""
+    return (node == HOST and not place.isolated) or libc.is_mount(str(place.mount(node)))
 
 
 class Interrupted(Exception):

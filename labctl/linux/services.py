@@ -1,27 +1,20 @@
-"""Processes in nodes: entering a node as `docker exec` does, starting services, finding and ending them.
-
-A node's processes are those whose network namespace is the node's. A service is known by a mark in its environment,
-LABCTL_SERVICE=<lab>/<node>/<name>, beside LABCTL_DIGEST, which tells whether it still is what the file says.
-"""
+"""Entering a node as `docker exec` does, and the services of `run:`. How they are found again is processes.py."""
 
 from __future__ import annotations
 
 import os
-import select
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from labctl.linux import libc
-from labctl.linux.place import Place
+from labctl.linux.place import Place, exists
+from labctl.linux.processes import DIGEST, MACHINE, NETNS, environ, machine, mark, marked, namespace, processes
 from labctl.state import HOST, Service, State
 
-MARK, DIGEST = "LABCTL_SERVICE", "LABCTL_DIGEST"
-PATIENCE = 2.0  # seconds between SIGTERM and SIGKILL
+LAST_FD = 3  # of a service to be, closed by exec
 ETC = ("hosts", "hostname", "resolv.conf")
 
 
@@ -47,17 +40,25 @@ def enter(place: Place, node: str) -> None:
 
 
 def start(place: Place, service: Service) -> int:
-    """Starts a service in the background and answers its process id. Call it from a process with one thread."""
+    """Starts a service in the background. Call it from a process with one thread.
+
+    Answers a file descriptor whose end of file says that the service's own program runs (or could not be started:
+    why is in its log). Should this process be killed before the service is in its node, the service ends as well.
+    """
     log = place.log(service.node, service.name)
     folder = place.scratch(service.node)
     for needed in (log.parent, folder):
         needed.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
-    pid = os.fork()
-    if pid:
-        return pid
+    parent = os.getpid()
+    running, not_yet = os.pipe2(os.O_CLOEXEC)
+    if os.fork():
+        os.close(not_yet)
+        return running
     try:
+        libc.die_with_parent(parent)
+        os.dup2(not_yet, LAST_FD, inheritable=False)
         _become(place, service, log, folder)
     except OSError as error:
         os.write(2, f"labctl: {service.command[0]}: {error.strerror}\n".encode())
@@ -71,12 +72,15 @@ def _become(place: Place, service: Service, log: Path, folder: Path) -> None:
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    os.closerange(3, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") < 65536 else 65536)
+    os.closerange(LAST_FD + 1, min(os.sysconf("SC_OPEN_MAX"), 65536))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
+    own = {DIGEST: service.digest, MACHINE: machine()}  # the latter while /run is still in sight
     enter(place, service.node)
     os.chdir(folder)
-    environment = os.environ | dict(service.environment) | {DIGEST: service.digest}
+    own[NETNS] = namespace(os.getpid(), "net")
+    libc.outlive_parent()
+    environment = os.environ | dict(service.environment) | own
     os.execvpe(service.command[0], service.command, environment)
 
 
@@ -85,103 +89,25 @@ def running(place: Place, expected: State) -> set[Service]:
     services = [item for item in expected.items if isinstance(item, Service)]
     if not services:
         return set()
-    marks = {_mark(service): service for service in services}
+    marks = {mark(service): service for service in services}
     found: dict[Service, bool] = {}  # whether all its processes are what is expected
-    for pids in processes(place, {service.node for service in services}).values():
-        for words in map(_environ, pids):
-            for service in (marks[word] for word in words if word in marks):
-                digests = [word for word in words if word.startswith(f"{DIGEST}=".encode())]
-                same = digests in ([], [f"{DIGEST}={service.digest}".encode()])
-                found[service] = found.get(service, True) and same
+    nodes = {service.node for service in services}
+    pids = {pid for pids in processes(place, nodes).values() for pid in pids}
+    if not all(exists(place, node) for node in nodes):
+        pids |= set(marked(place.lab))
+    for words in map(environ, pids):
+        for service in (marks[word] for word in words if word in marks):
+            digests = [word for word in words if word.startswith(f"{DIGEST}=".encode())]
+            same = digests in ([], [f"{DIGEST}={service.digest}".encode()])
+            found[service] = found.get(service, True) and same and exists(place, service.node)
     return {service if same else replace(service, command=()) for service, same in found.items()}
 
 
-def processes(place: Place, nodes: Iterable[str]) -> dict[str, list[int]]:
-    """The processes in each node, by their network namespace."""
-    found: dict[str, list[int]] = {}
-    namespaces: dict[str, str] = {}
-    for node in nodes:
-        try:
-            namespaces[f"net:[{os.stat(place.netns(node)).st_ino}]"] = node
-        except OSError:
-            continue  # no such namespace any more, so nothing runs in it
-    for pid in _pids():
-        try:
-            node = namespaces.get(os.readlink(f"/proc/{pid}/ns/net"), "")
-        except OSError:
-            continue  # ended meanwhile
-        if node:
-            found.setdefault(node, []).append(pid)
-    return found
-
-
-def end(place: Place, nodes: Iterable[str], only: Callable[[int], bool] = lambda pid: True) -> list[int]:
-    """SIGTERM, after PATIENCE seconds SIGKILL, to the processes in some nodes; answers those that are still there.
-
-    Held by pidfd and looked at again once held, so that a number that was given to another process is never hit.
-    """
-    mine = {os.getpid(), os.getppid()}
-    found = [pid for pids in processes(place, nodes).values() for pid in pids if pid not in mine and only(pid)]
-    held = {pid: fd for pid in found if (fd := _hold(pid)) is not None}
-    try:
-        still = {pid for pids in processes(place, nodes).values() for pid in pids} & held.keys() if held else set()
-        for number, seconds in ((signal.SIGTERM, PATIENCE), (signal.SIGKILL, 5.0)):
-            for pid in still:
-                _signal(held[pid], number)
-            still = _wait({pid: held[pid] for pid in still}, seconds)
-        return sorted(still)
-    finally:
-        for fd in held.values():
-            os.close(fd)
-
-
-def marked(service: Service) -> Callable[[int], bool]:
-    """Whether a process belongs to a service: it was started as, or by, one."""
-    mark = _mark(service)
-    return lambda pid: mark in _environ(pid)
-
-
-def _mark(service: Service) -> bytes:
-    return f"{MARK}={dict(service.environment)[MARK]}".encode()
-
-
-def _hold(pid: int) -> int | None:
-    try:
-        return os.pidfd_open(pid)
-    except ProcessLookupError:
-        return None
-
-
-def _signal(pidfd: int, number: int) -> None:
-    with suppress(ProcessLookupError):
-        signal.pidfd_send_signal(pidfd, number)
-
-
-def _wait(pidfds: dict[int, int], seconds: float) -> set[int]:
-    """The processes that have not ended after some seconds. A pidfd becomes readable when its process ends."""
-    poll = select.poll()
-    left = {fd: pid for pid, fd in pidfds.items()}
-    for fd in left:
-        poll.register(fd, select.POLLIN)
-    deadline = time.monotonic() + seconds
-    while left and (rest := deadline - time.monotonic()) > 0:
-        for fd, _ in poll.poll(rest * 1000):
-            poll.unregister(fd)
-            _reap(left.pop(fd))
-    return set(left.values())
-
-
-def _reap(pid: int) -> None:
-    with suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)  # a child of ours stays a zombie until somebody asks
-
-
-def _pids() -> Iterator[int]:
-    return (int(name) for name in os.listdir("/proc") if name.isdigit())
-
-
-def _environ(pid: int) -> list[bytes]:
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return []
+def rename(place: Place, node: str, hostname: str) -> None:
+    """Gives the processes of a node another hostname. Call it from a thread that ends afterwards."""
+    mine = namespace(os.getpid(), "uts")
+    for pid in processes(place, [node]).get(node, []):
+        if namespace(pid, "uts") not in ("", mine):
+            with suppress(FileNotFoundError), open(f"/proc/{pid}/ns/uts") as uts:
+                libc.setns(uts.fileno(), libc.CLONE_NEWUTS)
+                libc.sethostname(hostname)

@@ -16,36 +16,54 @@ from labctl.errors import LabError
 from labctl.linux import libc
 from labctl.linux.place import NETNS, RUN, Place
 from labctl.record import Record, dumps, loads
+from labctl.state import HOST, Service, State
 
+RECORD, NEW = "lab.json", ".lab.json"  # the latter while it is written
 FORBIDDEN = ("the labs of this machine belong to root", "Run labctl as root, for example with sudo.")
 
 
 def labs() -> list[str]:
-    """The labs that have a record here. Raises LabError where /run/labctl may not be read."""
+    """The labs of this machine, also those without a record. Raises LabError where /run/labctl may not be read."""
     try:
-        return sorted(entry.name for entry in os.scandir(RUN) if (Path(entry) / "lab.json").exists())
+        return sorted(entry.name for entry in os.scandir(RUN) if _holds_something(Path(entry)))
     except FileNotFoundError:
         return []
     except PermissionError:
         raise LabError(*FORBIDDEN) from None
 
 
+def _holds_something(folder: Path) -> bool:
+    return folder.is_dir() and not folder.is_symlink() and any(entry.name != NEW for entry in os.scandir(folder))
+
+
 def load(lab: str) -> Record | None:
-    path = RUN / lab / "lab.json"
+    """Raises LabError where there is a record that this version cannot use."""
+    path = RUN / lab / RECORD
+    found = text(lab)
+    return loads(found, str(path)) if found or path.exists() else None
+
+
+def text(lab: str) -> str:
+    """A lab's record as it is; empty when there is none."""
     try:
-        return loads(path.read_text(), str(path))
+        return (RUN / lab / RECORD).read_text(errors="replace")
     except FileNotFoundError:
-        return None
+        return ""
     except PermissionError:
         raise LabError(*FORBIDDEN) from None
 
 
 def save(record: Record) -> None:
-    """Whole or not at all: a reader, or a crash, never meets half a record."""
+    """Whole or not at all: a reader, or a crash, never meets half a record. Raises OSError."""
     folder = RUN / record.lab
-    new = folder / ".lab.json"
+    new = folder / NEW
     new.write_text(dumps(record))
-    new.replace(folder / "lab.json")
+    new.replace(folder / RECORD)
+
+
+def forget(place: Place) -> None:
+    """From here on there is no such lab; what its folder still has are files."""
+    (place.directory / RECORD).unlink(missing_ok=True)
 
 
 def prepare(place: Place) -> None:
@@ -56,19 +74,50 @@ def prepare(place: Place) -> None:
         libc.mount("none", str(place.mounts), flags=libc.MS_SHARED)
 
 
-def remove(place: Place) -> None:
-    """Lets go of all namespaces in one call and removes the lab's folder. Raises OSError."""
+def unmount(place: Place) -> None:
+    """Lets go of all namespaces in one call. Raises OSError."""
     while libc.is_mount(str(place.mounts)):
         libc.umount(str(place.mounts))
+
+
+def erase(place: Place) -> None:
+    """Removes all files of a lab. Raises OSError."""
     import shutil  # 3 ms
 
-    shutil.rmtree(place.directory, ignore_errors=False)
+    for entry in os.scandir(place.directory):
+        shutil.rmtree(entry) if entry.is_dir(follow_symlinks=False) else os.unlink(entry)
+
+
+def tidy(place: Place, wanted: State) -> None:
+    """Removes the files of nodes and services that are no more. Raises OSError."""
+    import shutil  # 3 ms
+
+    nodes = {*wanted.nodes(), HOST}
+    logs = {place.log(item.node, item.name) for item in wanted.items if isinstance(item, Service)}
+    folders = [*_entries(place.etc(HOST).parent), *_entries(place.scratch(HOST).parent)]
+    for folder in folders:
+        if folder.name not in nodes:
+            shutil.rmtree(folder)
+    for log in _entries(place.log("", "").parent):
+        if log not in logs:
+            log.unlink()
+
+
+def _entries(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def names(place: Place) -> Iterator[Path]:
+    """Every link in /run/netns that leads into the lab's folder, whatever it is called."""
+    for entry in os.scandir(NETNS) if NETNS.is_dir() else ():
+        if entry.is_symlink() and os.path.dirname(os.readlink(entry.path)) == str(place.mounts):
+            yield Path(entry.path)
 
 
 def sweep() -> None:
     """Removes folders that a killed labctl made and put nothing into, unless somebody is at work in one."""
-    for folder in RUN.iterdir() if RUN.is_dir() else ():
-        if not any(folder.iterdir()):
+    for folder in _entries(RUN):
+        if folder.is_dir() and not _holds_something(folder):
             with suppress(BlockingIOError), _locked(folder, None):
                 _prune(folder)
     _prune(RUN)
@@ -129,5 +178,8 @@ def _lock(folder: Path, waiting: Callable[[], None] | None) -> int:
 
 
 def _prune(folder: Path) -> None:
+    """Removes an empty folder, and a record in it that was not finished."""
     with suppress(OSError):  # in use, or already gone
+        if [entry.name for entry in folder.iterdir()] == [NEW]:
+            (folder / NEW).unlink()
         folder.rmdir()

@@ -9,35 +9,61 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from labctl.errors import KernelError, LabError
-from labctl.linux import netlink, nft, services, store
+from labctl.linux import netlink, nft, store
 from labctl.linux.netlink import GONE
-from labctl.linux.place import NETNS, Namespaces, Place, exists, in_thread
+from labctl.linux.place import Namespaces, Place, in_thread, mounted
+from labctl.linux.processes import end_all, kept
 from labctl.linux.sysctls import write
-from labctl.ownership import ours
+from labctl.ownership import found_before, ours
 from labctl.record import Record
 from labctl.state import HOST
 
 Step = Callable[[], None]
 
 
-def teardown(record: Record, place: Place, restore: dict[str, str]) -> list[str]:
-    """Removes the lab; `restore` are the host's sysctls that no other lab needs. Answers what failed, in words."""
+def teardown(record: Record, place: Place, restorable: Callable[[], dict[str, str]]) -> list[str]:
+    """Removes the lab; `restorable` tells the host's sysctls that no other lab needs. Answers what failed, in words.
+
+    The record goes last, and only when all else is gone: until then `down` can be run again.
+    """
     failures: list[str] = []
-    nodes = [*record.state.nodes(), *([HOST] if record.isolated else [])]
-    nodes = [node for node in nodes if exists(place, node)]
+    place = replace(place, kept=kept(place.lab, _lost(record, place)))
     steps: tuple[tuple[str, Step], ...] = (
-        ("ending processes", lambda: _end(place, nodes)),
-        ("the host's links, rules and settings", lambda: in_thread(lambda: _host(record, place, restore))),
+        ("ending processes", lambda: _end(record, place)),
+        ("the host's links and rules", lambda: in_thread(lambda: _host(record, place))),
         ("names in /run/netns", lambda: _unname(place)),
-        (str(place.directory), lambda: store.remove(place)),
-        ("/run/netns", lambda: store.forget_netns_folder(record)),
+        (str(place.mounts), lambda: store.unmount(place)),
+        ("the host's settings", lambda: _settle(record, place, restorable, failures)),
     )
     for what, step in steps:
         with _noting(what, failures):
             step()
     return failures
+
+
+def _nodes(record: Record, place: Place) -> set[str]:
+    there = os.listdir(place.mounts) if place.mounts.is_dir() else []
+    return {*record.state.nodes(), *there, *([HOST] if record.isolated else [])}
+
+
+def _lost(record: Record, place: Place) -> list[str]:
+    return [node for node in _nodes(record, place) if not mounted(place, node)]
+
+
+def _settle(record: Record, place: Place, restorable: Callable[[], dict[str, str]], failures: list[str]) -> None:
+    """The host's settings as before; then there is no such lab any more. Together, so that the last of several labs
+    that go at once is the one that restores."""
+    with store.machine_lock():
+        for name, value in restorable().items():
+            write(name, value)
+        store.forget_netns_folder(record)
+        if failures:
+            return
+        store.forget(place)
+    store.erase(place)
 
 
 @contextmanager
@@ -50,27 +76,27 @@ def _noting(what: str, failures: list[str]) -> Iterator[None]:
         failures.append(f"{what}: {error}")
 
 
-def _end(place: Place, nodes: list[str]) -> None:
-    left = services.end(place, nodes)
+def _end(record: Record, place: Place) -> None:
+    left = end_all(place, _nodes(record, place) if record.isolated else _nodes(record, place) - {HOST})
     if left:
         raise KernelError(f"kill -KILL {' '.join(map(str, left))}", 0, "still running")
 
 
-def _host(record: Record, place: Place, restore: dict[str, str]) -> None:
+def _host(record: Record, place: Place) -> None:
     if record.isolated:
         return  # all of it goes with the lab's own host namespace
+    table = f"labctl-{record.lab}"
     with Namespaces(place) as namespaces:
         namespaces.enter(HOST)
-        has_rules = record.has_rules() and nft.exists(f"labctl-{record.lab}")
-        rules = nft.delete(f"labctl-{record.lab}") if has_rules else None
+        comment = nft.comment(table)
+        ours = comment is not None and (found_before(comment, record.lab) is not None or record.rules_as_listed)
+        rules = nft.delete(table) if ours else None
         try:
             _delete_links(record, namespaces)
-            for name, value in restore.items():
-                write(name, value)
         finally:
             complaint = rules.finish() if rules else ""
     if complaint:
-        raise KernelError(f"nft delete table inet labctl-{record.lab}", 0, complaint)
+        raise KernelError(f"nft delete table inet {table}", 0, complaint)
 
 
 def _delete_links(record: Record, namespaces: Namespaces) -> None:
@@ -96,9 +122,5 @@ def _send(socket: netlink.Socket, messages: list[bytes], command: str) -> None:
 
 
 def _unname(place: Place) -> None:
-    """Every link in /run/netns that leads into the lab's folder, whatever it is called."""
-    if not NETNS.is_dir():
-        return
-    for entry in os.scandir(NETNS):
-        if entry.is_symlink() and os.path.dirname(os.readlink(entry.path)) == str(place.mounts):
-            os.unlink(entry.path)
+    for name in store.names(place):
+        name.unlink()

@@ -1,0 +1,161 @@
+"""The processes of a lab: finding them, and ending them.
+
+A node's processes are those whose network namespace is the node's. A service, and what it starts, is known by marks
+in its environment: LABCTL_SERVICE=<lab>/<node>/<name>; LABCTL_DIGEST, which tells whether it still is what the file
+says; LABCTL_MACHINE and LABCTL_NETNS, which tell whose lab it is and where it was started.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from labctl.linux import libc
+from labctl.linux.place import RUN, Place
+from labctl.state import Service
+
+MARK, DIGEST, MACHINE, NETNS = "LABCTL_SERVICE", "LABCTL_DIGEST", "LABCTL_MACHINE", "LABCTL_NETNS"
+PATIENCE = 2.0  # seconds between SIGTERM and SIGKILL
+
+
+def processes(place: Place, nodes: Iterable[str]) -> dict[str, list[int]]:
+    """The processes in each node, by their network namespace."""
+    found: dict[str, list[int]] = {}
+    namespaces: dict[str, str] = {}
+    for node in nodes:
+        try:
+            namespaces[f"net:[{os.stat(place.netns(node)).st_ino}]"] = node
+        except OSError:
+            continue  # no such namespace any more, so nothing runs in it
+    for pid in _pids():
+        node = namespaces.get(namespace(pid, "net"), "")
+        if node:
+            found.setdefault(node, []).append(pid)
+    return found
+
+
+def kept(lab: str, nodes: Iterable[str]) -> dict[str, int]:
+    """For each of some nodes a process that was started in its namespace, and still is there."""
+    wanted = {f"{MARK}={lab}/{node}/".encode(): node for node in nodes}
+    found: dict[str, int] = {}
+    for pid in marked(lab) if wanted else ():
+        words = environ(pid)
+        inside = f"{NETNS}={namespace(pid, 'net')}".encode() in words
+        for word in words:
+            node = wanted.get(word[: word.rfind(b"/") + 1], "")
+            if node and inside and namespace(pid, "user") == namespace(os.getpid(), "user"):
+                found[node] = pid
+    return found
+
+
+def marked(lab: str) -> list[int]:
+    """The processes that this machine's lab of a name started, or that those started, wherever they are now."""
+    start, here = f"{MARK}={lab}/".encode(), f"{MACHINE}={machine()}".encode()
+    words = ((pid, environ(pid)) for pid in _pids())
+    return [pid for pid, found in words if here in found and any(word.startswith(start) for word in found)]
+
+
+def machine() -> str:
+    """What tells this machine's labs from those of a container or an ordinary user on it: where they are kept."""
+    folder = os.stat(RUN if libc.is_mount(str(RUN)) else RUN.parent)
+    return f"{folder.st_dev}:{folder.st_ino}"
+
+
+def end_all(place: Place, nodes: Iterable[str]) -> list[int]:
+    """Ends whatever runs in some nodes, and whatever the lab started; answers what is still there."""
+    nodes = list(nodes)
+    return _end(lambda: [*(pid for pids in processes(place, nodes).values() for pid in pids), *marked(place.lab)])
+
+
+def end_node(place: Place, node: str) -> list[int]:
+    """Ends whatever runs in a node; answers what is still there."""
+    return _end(lambda: processes(place, [node]).get(node, []))
+
+
+def end_service(lab: str, service: Service) -> list[int]:
+    """Ends what was started as, or by, a service; answers what is still there."""
+    return _end(lambda: list(filter(belongs_to(service), marked(lab))))
+
+
+def _end(find: Callable[[], list[int]]) -> list[int]:
+    """SIGTERM, after PATIENCE seconds SIGKILL.
+
+    Held by pidfd and looked for again once held, so that a number that was given to another process is never hit.
+    """
+    mine = {os.getpid(), os.getppid()}
+    held = {pid: fd for pid in set(find()) - mine if (fd := _hold(pid)) is not None}
+    try:
+        still = set(find()) & held.keys() if held else set()
+        for number, seconds in ((signal.SIGTERM, PATIENCE), (signal.SIGKILL, 5.0)):
+            for pid in still:
+                _signal(held[pid], number)
+            still = _wait({pid: held[pid] for pid in still}, seconds)
+        return sorted(still)
+    finally:
+        for fd in held.values():
+            os.close(fd)
+
+
+def belongs_to(service: Service) -> Callable[[int], bool]:
+    """Whether a process was started as, or by, a service."""
+    wanted = mark(service)
+    return lambda pid: wanted in environ(pid)
+
+
+def mark(service: Service) -> bytes:
+    return f"{MARK}={dict(service.environment)[MARK]}".encode()
+
+
+def namespace(pid: int, kind: str) -> str:
+    """For example `net:[4026531840]`; empty for a process that has ended."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/{kind}")
+    except OSError:
+        return ""
+
+
+def _hold(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+
+
+def _signal(pidfd: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, number)
+
+
+def _wait(pidfds: dict[int, int], seconds: float) -> set[int]:
+    """The processes that have not ended after some seconds. A pidfd becomes readable when its process ends."""
+    poll = select.poll()
+    left = {fd: pid for pid, fd in pidfds.items()}
+    for fd in left:
+        poll.register(fd, select.POLLIN)
+    deadline = time.monotonic() + seconds
+    while left and (rest := deadline - time.monotonic()) > 0:
+        for fd, _ in poll.poll(rest * 1000):
+            poll.unregister(fd)
+            _reap(left.pop(fd))
+    return set(left.values())
+
+
+def _reap(pid: int) -> None:
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)  # a child of ours stays a zombie until somebody asks
+
+
+def _pids() -> Iterator[int]:
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def environ(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []

@@ -6,11 +6,10 @@ mounted in the lab's folder, the environment of a process.
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 from labctl.linux import nft, store
-from labctl.linux.place import NETNS, Namespaces, Place, in_thread, mounted
+from labctl.linux.place import Namespaces, Place, in_thread, mounted
 from labctl.linux.processes import marked
 from labctl.ownership import HostLink, found_before, has_mark
 from labctl.record import Leases, Record, salvage
@@ -25,13 +24,14 @@ def recover(lab: str) -> Record | None:
     place = Place(lab, record.isolated)
     links, comment = ([], "") if record.isolated else in_thread(lambda: _on_host(place))
     ours = [link for link in links if has_mark(link, lab)]
-    if not (text or any(place.directory.iterdir()) or ours or found_before(comment, lab) is not None or _named(place)):
-        if not marked(lab):
-            return None
+    traces = (text, ours, found_before(comment, lab) is not None, *store.contents(place), *store.names(place))
+    if not any(traces) and not marked(lab):
+        return None
     groups = {link.group for link in ours}
     group = record.leases.group or (groups.pop() if len(groups) == 1 else 0)
     found = record.found or found_before(comment, lab) or {}
-    return replace(record, leases=Leases(group), found=found, made_netns_folder=not _is_ips())
+    # An empty /run/netns that is not mounted is no other tool's.
+    return replace(record, leases=Leases(group), found=found, made_netns_folder=True)
 
 
 def _on_host(place: Place) -> tuple[list[HostLink], str]:
@@ -39,12 +39,3 @@ def _on_host(place: Place) -> tuple[list[HostLink], str]:
         links = namespaces.host_links()
         namespaces.enter(HOST)
         return links, nft.comment(f"labctl-{place.lab}") or ""
-
-
-def _named(place: Place) -> bool:
-    return any(True for _ in store.names(place))
-
-
-def _is_ips() -> bool:
-    """Whether ip(8) made /run/netns: it mounts the folder on itself, which labctl does not."""
-    return os.path.ismount(NETNS)

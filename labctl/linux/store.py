@@ -25,15 +25,16 @@ FORBIDDEN = ("the labs of this machine belong to root", "Run labctl as root, for
 def labs() -> list[str]:
     """The labs of this machine, also those without a record. Raises LabError where /run/labctl may not be read."""
     try:
-        return sorted(entry.name for entry in os.scandir(RUN) if _holds_something(Path(entry)))
+        return sorted(entry.name for entry in os.scandir(RUN) if not entry.is_symlink() and contents(Place(entry.name)))
     except FileNotFoundError:
         return []
     except PermissionError:
         raise LabError(*FORBIDDEN) from None
 
 
-def _holds_something(folder: Path) -> bool:
-    return folder.is_dir() and not folder.is_symlink() and any(entry.name != NEW for entry in os.scandir(folder))
+def contents(place: Place) -> list[Path]:
+    """What is in a lab's folder, but for a record that was not finished."""
+    return [entry for entry in _entries(place.directory) if entry.name != NEW]
 
 
 def load(lab: str) -> Record | None:
@@ -89,7 +90,7 @@ def erase(place: Place) -> None:
 
 
 def tidy(place: Place, wanted: State) -> None:
-    """Removes the files of nodes and services that are no more. Raises OSError."""
+    """Removes the files of nodes and services that are no more, and of namespaces that were let go. Raises OSError."""
     import shutil  # 3 ms
 
     nodes = {*wanted.nodes(), HOST}
@@ -101,6 +102,9 @@ def tidy(place: Place, wanted: State) -> None:
     for log in _entries(place.log("", "").parent):
         if log not in logs:
             log.unlink()
+    for mount in _entries(place.mounts):
+        if mount.name not in nodes and not libc.is_mount(str(mount)):
+            mount.unlink()
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -117,7 +121,7 @@ def names(place: Place) -> Iterator[Path]:
 def sweep() -> None:
     """Removes folders that a killed labctl made and put nothing into, unless somebody is at work in one."""
     for folder in _entries(RUN):
-        if folder.is_dir() and not _holds_something(folder):
+        if folder.is_dir() and not contents(Place(folder.name)):
             with suppress(BlockingIOError), _locked(folder, None):
                 _prune(folder)
     _prune(RUN)
@@ -145,9 +149,9 @@ def machine_lock() -> Iterator[None]:
 
 
 def forget_netns_folder(record: Record) -> None:
-    """Removes /run/netns if a lab made it and nobody uses it any more."""
-    if record.made_netns_folder:
-        _prune(NETNS)
+    """Removes /run/netns if a lab made it and nobody uses it any more: ip(8) mounts it on itself. Raises OSError."""
+    if record.made_netns_folder and NETNS.is_dir() and not os.path.ismount(NETNS) and not any(NETNS.iterdir()):
+        NETNS.rmdir()
 
 
 @contextmanager

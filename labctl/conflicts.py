@@ -95,7 +95,7 @@ def check_names(wanted: State, site: Site, record: Record, new: bool) -> None:
     host = [Namespace(HOST, record.prefix + HOST)] if record.isolated and new else []
     for item in [*host, *sorted(wanted.items, key=lambda item: item.key)]:
         match item:
-            case Link(ends=(near, *_)) if near.node == HOST and near.name in foreign:
+            case Link(kind, (near, *_)) if kind != "loopback" and near.node == HOST and near.name in foreign:
                 raise Conflict(
                     f"an interface {near.name} is already on this machine and is not of the lab {record.lab}",
                     "It was left alone. Rename the bridge in the file, or use --isolated to give the lab its own host.",

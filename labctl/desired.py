@@ -41,6 +41,7 @@ class Context:
     directory: str = "/"  # the topology file's folder, which services know as $LABCTL_TOPOLOGY_DIR
     nameservers: Sequence[IPAddress] = ()  # for nodes without `dns`
     found: Mapping[str, str] = field(default_factory=dict)  # what the host had for what the lab changes there
+    isolated: bool = False  # the host is the lab's own
     ipv6: bool = True  # the kernel has IPv6 at all
 
 
@@ -52,6 +53,7 @@ def desired(topology: Topology, context: Context) -> State:
     found = {name: value for name, value in context.found.items() if name in settings}
     items: list[Item] = [ruleset(topology.name, topology.bridges, found)] if topology.bridges else []
     items += settings.values()
+    items += _loopback(HOST) if context.isolated else ()
     for bridge in topology.bridges:
         items += _bridge(bridge, topology, context)
     peers = _peers(topology, context)
@@ -124,8 +126,7 @@ def _bridge(bridge: Bridge, topology: Topology, context: Context) -> Iterator[It
 
 def _namespace(node: Node, topology: Topology, bridges: dict[str, Bridge], context: Context) -> Iterator[Item]:
     yield Namespace(node.name, context.prefix + node.name)
-    yield Link("loopback", (Port(node.name, "lo", 1, NO_MAC, 65536),))
-    yield Address(node.name, "lo", LOOPBACK)
+    yield from _loopback(node.name)
     mtus = _mtus(node, topology, bridges)
     settings = _ipv6_settings(node, mtus, topology, bridges) if context.ipv6 else {}
     if node.forward:
@@ -134,6 +135,11 @@ def _namespace(node: Node, topology: Topology, bridges: dict[str, Bridge], conte
     settings |= dict(node.sysctls)
     for name, value in (_for_each_interface(settings, mtus) | settings).items():
         yield Sysctl(node.name, name, _as_read_back(value))
+
+
+def _loopback(node: str) -> Iterator[Item]:
+    yield Link("loopback", (Port(node, "lo", 1, NO_MAC, 65536),))
+    yield Address(node, "lo", LOOPBACK)
 
 
 def _mtus(node: Node, topology: Topology, bridges: dict[str, Bridge]) -> dict[str, int]:

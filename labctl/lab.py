@@ -11,7 +11,7 @@ from labctl.desired import Context, desired, forwarding
 from labctl.errors import Incomplete, UsageError
 from labctl.leases import lease
 from labctl.linux import machine, store
-from labctl.linux.place import Place, must_be_root
+from labctl.linux.place import Place, rootless
 from labctl.linux.recovery import recover
 from labctl.plan import Op, Plan, plan
 from labctl.record import Leases, Record
@@ -52,7 +52,6 @@ def up(
 
     Raises TopologyError or Conflict with nothing touched, KernelError with all done that came before.
     """
-    must_be_root()
     with store.lab_lock(topology.name, waiting):
         if store.load(topology.name) is None and (rest := recover(topology.name)):
             remove(rest)  # of a lab whose record is gone
@@ -82,7 +81,7 @@ def _intent(topology: Topology, isolated: bool | None) -> Intent:
             f"the lab {record.lab} already runs on this machine's own host namespace",
             f"Take it down first: labctl down {record.lab}",
         )
-    place = Place(topology.name, record.isolated if record else bool(isolated))
+    place = Place(topology.name, record.isolated if record else bool(isolated) or rootless())
     beside = [] if place.isolated else neighbours(topology.name)
     site = machine.site(place)
     if not place.isolated:
@@ -92,7 +91,7 @@ def _intent(topology: Topology, isolated: bool | None) -> Intent:
     meant = _record(topology, place, prefix, leases, record)
     meant = replace(meant, found=_found(topology, meant, beside))
     folder = os.path.dirname(os.path.abspath(topology.file))
-    context = Context(leases, prefix, folder, machine.nameservers(), meant.found, machine.has_ipv6())
+    context = Context(leases, prefix, folder, machine.nameservers(), meant.found, place.isolated, machine.has_ipv6())
     wanted = desired(topology, context)
     check_names(wanted, site, meant, new=record is None)
     expected = wanted.over(record.state) if record else wanted.host_settings()  # of a new lab nothing else can be there

@@ -201,6 +201,8 @@ def _order(op: Op) -> tuple[object, ...]:
             return (0, item.key)
         case Sysctl() if item.node == HOST:
             return (1, item.key)
+        case Link(kind="loopback") if item.node == HOST:
+            return (1, item.key)
         case Link(kind="bridge"):
             return (2, natural(item.ends[0].name), 0)
         case Address() if item.node == HOST:

@@ -25,6 +25,8 @@ def main() -> NoReturn:
     gc.set_threshold(100_000)
     signal.signal(signal.SIGTERM, _terminated)
     status = _status(sys.argv[1:])
+    if rootless := sys.modules.get("labctl.linux.rootless"):
+        rootless.leave()
     with suppress(BrokenPipeError):
         sys.stdout.flush()
     sys.stderr.flush()

@@ -9,12 +9,12 @@ from labctl import removal
 from labctl.cli.choose import choose_name, no_such_lab
 from labctl.errors import Incomplete
 from labctl.linux import store
-from labctl.linux.place import must_be_root
+from labctl.linux.rootless import admit
 
 
 def run(lab: str | None = None, everything: bool = False) -> None:
     """Removes a lab, or every lab of this machine. Raises Incomplete when something of one is still there."""
-    must_be_root()
+    admit()
     store.sweep()
     names = store.labs() if everything else [choose_name(lab)]
     failures: list[str] = []

@@ -10,6 +10,7 @@ from typing import NoReturn
 from labctl.cli.choose import choose_node
 from labctl.errors import LabError, UsageError
 from labctl.linux.place import Place
+from labctl.linux.rootless import admit
 from labctl.linux.services import enter
 
 FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127  # docker's: the tool failed, the command cannot run, is not there
@@ -21,6 +22,7 @@ def run(node: str, command: Sequence[str], environment: Sequence[str] = (), dire
     if not command:
         raise UsageError("exec needs a command", f"For example: labctl exec {node} -- ip route")
     try:
+        admit()
         record, name = choose_node(node)
         enter(Place(record.lab, record.isolated), name)
     except LabError as error:
@@ -59,6 +61,7 @@ def _fail(status: int, message: str) -> NoReturn:
 
 def logs(node: str, service: str | None, follow: bool) -> None:
     """What a node's services wrote, oldest first; with `follow` also what they go on to write."""
+    admit()
     record, name = choose_node(node)
     place = Place(record.lab, record.isolated)
     names = [item.name for item in record.services(name)]

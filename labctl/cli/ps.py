@@ -9,13 +9,13 @@ from labctl.cli.show import colour
 from labctl.errors import LabError
 from labctl.linux import store
 from labctl.linux.look import look
-from labctl.linux.place import must_be_root
+from labctl.linux.rootless import admit
 from labctl.view.data import ps_data
 from labctl.view.ps import Lab, Unreadable, ps
 
 
 def run(as_json: bool) -> None:
-    must_be_root()
+    admit()
     labs = [found for name in store.labs() if (found := _read(name))]
     if as_json:
         print(json.dumps(ps_data(labs), indent=2))

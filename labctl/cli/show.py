@@ -12,7 +12,7 @@ from dataclasses import replace
 from labctl.cli.choose import choose
 from labctl.errors import UsageError
 from labctl.linux import look, store
-from labctl.linux.place import must_be_root
+from labctl.linux.rootless import admit
 from labctl.view.data import show_data
 from labctl.view.sections import OVERVIEW, SECTIONS
 from labctl.view.show import show
@@ -20,7 +20,7 @@ from labctl.view.show import show
 
 def run(lab: str | None, sections: Sequence[str], as_json: bool) -> None:
     """Prints a lab's screens. `lab` may be a section when no lab has that name."""
-    must_be_root()
+    admit()
     if lab is not None and lab in SECTIONS and lab not in store.labs():
         sections = [lab, *sections]
         lab = None

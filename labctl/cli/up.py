@@ -9,6 +9,7 @@ import time
 from labctl import lab
 from labctl.cli.files import topology
 from labctl.lab import Draft
+from labctl.linux.rootless import admit
 from labctl.plan import Op, Plan
 from labctl.shell import script, shell
 from labctl.state import HOST, Address, State
@@ -21,6 +22,7 @@ def run(file: str, isolated: bool = False, dry_run: bool = False, verbose: bool 
     if dry_run:
         return plan(file, isolated)
     wanted = topology(file)
+    admit(starting=True)
     begun = time.monotonic()
     done = lab.up(wanted, isolated or None, _tell(verbose), lambda: _waiting(wanted.name))
     _finish(done, time.monotonic() - begun, verbose)
@@ -28,7 +30,9 @@ def run(file: str, isolated: bool = False, dry_run: bool = False, verbose: bool 
 
 def plan(file: str, isolated: bool = False, as_json: bool = False, exit_code: bool = False) -> None:
     """Prints what `up` would do, as a shell script for `sh -e` or as JSON; exits 1 for a difference if asked to."""
-    draft = lab.draft(topology(file), isolated or None)
+    wanted = topology(file)
+    admit()
+    draft = lab.draft(wanted, isolated or None)
     if as_json:
         print(json.dumps([_as_json(op, draft.record.prefix) for op in draft.plan], indent=2))
     elif draft.plan:
@@ -87,7 +91,7 @@ def _members(state: State) -> list[str]:
     """A line for each bridge and node with its addresses; the middle of a long list is left out."""
     addresses: dict[tuple[str, str], list[str]] = {}
     for item in state.items:
-        if isinstance(item, Address):
+        if isinstance(item, Address) and not item.interface.is_loopback:
             place = ("", item.dev) if item.node == HOST else (item.node, item.dev)
             addresses.setdefault(place, []).append(str(item.interface if item.node == HOST else item.interface.ip))
     rows: dict[str, list[str]] = {node: [] for node in state.nodes()}

@@ -11,8 +11,7 @@ from labctl.conflicts import Site
 from labctl.errors import KernelError
 from labctl.linux import processes, services, store
 from labctl.linux.apply import Worker, name
-from labctl.linux.messages import IFF_UP, Indexes
-from labctl.linux.netlink import RTM_SETLINK, encode
+from labctl.linux.messages import Indexes
 from labctl.linux.observe import observe as _observe
 from labctl.linux.place import NETNS, Namespaces, Place, exists, in_thread, mounted
 from labctl.linux.survey import nameservers, netns_names, survey
@@ -64,8 +63,6 @@ def prepare(place: Place, prefix: str) -> None:
 def _create_host(place: Place) -> None:
     with Namespaces(place) as namespaces:
         namespaces.create(HOST)
-        up = {"index": 1, "flags": IFF_UP, "change": IFF_UP}
-        namespaces.socket(HOST).send([encode("ifinfmsg", RTM_SETLINK, 0, up, ())])
 
 
 def apply(

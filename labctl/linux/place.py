@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from labctl.errors import UsageError
 from labctl.linux import libc, sysctls
 from labctl.state import HOST
 
@@ -69,13 +68,9 @@ class Place:
         return self.directory / "log" / f"{node}.{service}.log"
 
 
-def must_be_root() -> None:
-    """Raises UsageError for an ordinary user."""
-    if os.geteuid() != 0:
-        raise UsageError(
-            "labctl makes network namespaces and interfaces, and for that it must run as root.",
-            "Run it with sudo, or in a VM or container where you are root.",
-        )
+def rootless() -> bool:
+    """Whether the labs are an ordinary user's; there /run/labctl is a folder of the user's (rootless.py)."""
+    return os.geteuid() != 0 or libc.is_mount(str(RUN))
 
 
 class Namespaces:

@@ -81,7 +81,7 @@ find /run -path /run/scratch -prune -o -path /run/etc -prune -o -printf '%p %M %
 CHANGING = re.compile(
     r" link-netnsid \w+| \w*timer +\S+| tentative| promiscuity \d+| allmulti \d+|^\d+ \d+ (?=\d+:)| shared:\d+"
     r"|designated_\w+ \S+|LOWER_UP|NO-CARRIER|,,|M-DOWN| linkdown| state \w+|qdisc \w+|net:\[\d+\]"
-    r"| valid_lft \S+| preferred_lft \S+",
+    r"| port_(?:id|no) \S+| valid_lft \S+| preferred_lft \S+",
     re.MULTILINE,
 )
 

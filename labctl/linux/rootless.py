@@ -1,0 +1,247 @@
+"""Labs of an ordinary user: a user, mount and network namespace in which that user is root, held by a tiny process.
+
+Inside, /run is the user's own: /run/labctl is $XDG_RUNTIME_DIR/labctl, /run/netns can be written, and all else is as
+outside. A verb enters before anything else, and from there on does what root's does. The last one to leave when there
+is no lab ends the process, and with it everything.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+from labctl.errors import LabError
+from labctl.linux import libc
+from labctl.linux.place import NETNS, RUN
+
+HOLDER = ".holder"  # in the user's folder: who holds the namespaces; locked shared by everybody inside
+MARK = "LABCTL_HOLDER"  # in the holder's environment: the user's folder
+KINDS = {"user": libc.CLONE_NEWUSER, "mnt": libc.CLONE_NEWNS, "net": libc.CLONE_NEWNET}
+FOREVER = "2147483647"
+
+_inside: list[int] = []  # the lock of this process, once it has entered
+
+
+def home() -> Path:
+    """The folder of the user's labs."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    return Path(runtime, "labctl") if runtime.startswith("/") else Path(f"/tmp/labctl-{os.getuid()}")
+
+
+def admit(starting: bool = False) -> None:
+    """Makes an ordinary user root of their own namespaces; does nothing for root.
+
+    Where the user has no lab they are entered only for `starting` one. Call it from a process with one thread.
+    Raises LabError where the system refuses such namespaces.
+    """
+    if os.geteuid() == 0 or _inside:
+        return
+    folder = home()
+    if not starting and not folder.exists():
+        return
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    opened = _opened(folder)
+    try:
+        lock, pid = _held(folder, opened)
+        _enter(pid)
+    finally:
+        os.close(opened)
+    _inside.append(lock)
+    missing = [path for path in ("/usr/sbin", "/sbin") if path not in os.environ.get("PATH", "").split(":")]
+    os.environ["PATH"] = ":".join([os.environ.get("PATH", os.defpath), *missing])  # where root finds ip and nft
+
+
+def leave() -> None:
+    """The last one to leave when there is no lab ends what `admit` began."""
+    if not _inside:
+        return
+    lock = _inside.pop()
+    with suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if [entry.name for entry in os.scandir(RUN)] == [HOLDER]:
+            pid = _holder(lock, home())
+            (home() / HOLDER).unlink(missing_ok=True)
+            with suppress(OSError):
+                home().rmdir()
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+    os.close(lock)
+
+
+def _opened(folder: Path) -> int:
+    """The folder, if it is the user's alone; what others could have put there is not followed."""
+    try:
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        reason = "is no folder" if error.errno in (errno.ELOOP, errno.ENOTDIR) else (error.strerror or "").lower()
+        raise LabError(f"{folder}: {reason}", "It was left alone. Remove it, or set XDG_RUNTIME_DIR.") from None
+    found = os.fstat(opened)
+    if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise LabError(
+            f"{folder} is not yours alone", "It was left alone. Set XDG_RUNTIME_DIR to a folder of your own."
+        )
+    return opened
+
+
+def _held(folder: Path, opened: int) -> tuple[int, int]:
+    """A shared lock and the process that holds the namespaces, which is started if there is none."""
+    while True:
+        lock = os.open(HOLDER, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=opened)
+        for kind in (fcntl.LOCK_SH, fcntl.LOCK_EX):
+            fcntl.flock(lock, kind)
+            if not _is_current(lock, opened):
+                break  # the last one has left meanwhile
+            pid = _holder(lock, folder)
+            if not pid and kind == fcntl.LOCK_EX:
+                pid = _start(folder)
+                os.pwrite(lock, f"{pid:<19}\n".encode(), 0)
+                fcntl.flock(lock, fcntl.LOCK_SH)
+            if pid:
+                return lock, pid
+        os.close(lock)
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+
+
+def _is_current(lock: int, opened: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(lock), os.stat(HOLDER, dir_fd=opened, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+def _holder(lock: int, folder: Path) -> int:
+    """The process that the file names, if it is still that process; else 0."""
+    text = os.pread(lock, 20, 0).strip()
+    if not text.isdigit():
+        return 0
+    try:
+        words = Path(f"/proc/{int(text)}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return 0
+    return int(text) if f"{MARK}={folder}".encode() in words else 0
+
+
+def _enter(pid: int) -> None:
+    opened = [(os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC), flag) for kind, flag in KINDS.items()]
+    here = os.getcwd()
+    for fd, flag in opened:
+        libc.setns(fd, flag)
+        os.close(fd)
+    os.chdir(here)  # a new mount namespace begins at its root
+
+
+def _start(folder: Path) -> int:
+    """Starts the holder and waits until it holds everything. Raises LabError."""
+    told, tell = os.pipe2(os.O_CLOEXEC)
+    go, allow = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if not pid:
+        _hold(folder, tell, go)
+    os.close(tell)
+    os.close(go)
+    with os.fdopen(told, "rb") as answers:
+        line = answers.readline()
+        if line == b"unshared\n":
+            _map(pid)
+            os.write(allow, b"\n")
+            line = answers.read()
+    os.close(allow)
+    if line:
+        os.waitpid(pid, 0)
+        (folder / HOLDER).unlink()
+        with suppress(OSError):
+            folder.rmdir()
+        raise _refused(*json.loads(line))
+    return pid
+
+
+def _hold(folder: Path, tell: int, go: int) -> NoReturn:
+    """The holder's life. It tells of its first step, and then only of a failure."""
+    step = "unshare --user"
+    try:
+        os.setsid()
+        libc.unshare(libc.CLONE_NEWUSER)
+        os.write(tell, b"unshared\n")
+        os.read(go, 1)
+        step = "unshare --mount --net"
+        libc.unshare(libc.CLONE_NEWNS | libc.CLONE_NEWNET)
+        step = "mounting /run"
+        _own_run(folder)
+        os.chdir("/")
+        nowhere = os.open("/dev/null", os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(nowhere, number)
+        sleep = shutil.which("sleep") or "/bin/sleep"
+        os.execve(sleep, ["sleep", FOREVER], {MARK: str(folder)})
+    except OSError as error:
+        os.write(tell, json.dumps([step, error.errno, str(error)]).encode())
+    finally:
+        os._exit(1)
+
+
+def _map(pid: int) -> None:
+    """The user is root there; other ids exist where newuidmap(1) grants them, as for rootless containers."""
+    for kind, own in (("uid", os.geteuid()), ("gid", os.getegid())):
+        more = _granted(kind)
+        tool = shutil.which(f"new{kind}map")
+        if more and tool:
+            words = [tool, str(pid), "0", str(own), "1", "1", *more]
+            if subprocess.run(words, capture_output=True, check=False).returncode == 0:
+                continue
+        if kind == "gid":
+            Path(f"/proc/{pid}/setgroups").write_text("deny")
+        Path(f"/proc/{pid}/{kind}_map").write_text(f"0 {own} 1")
+
+
+def _granted(kind: str) -> list[str]:
+    """First and number of the user's subordinate ids (subuid(5)); empty where there are none."""
+    import pwd  # 1 ms
+
+    names = {str(os.geteuid())}
+    with suppress(KeyError):
+        names.add(pwd.getpwuid(os.geteuid()).pw_name)
+    with suppress(OSError):
+        for line in Path(f"/etc/sub{kind}").read_text().splitlines():
+            user, *numbers = line.split(":")
+            if user in names and len(numbers) == 2:
+                return numbers
+    return []
+
+
+def _own_run(folder: Path) -> None:
+    """/run as it is, but in a file system of the user's own, with the user's folder as /run/labctl."""
+    home = _opened(folder)
+    libc.mount("none", "/", flags=libc.MS_SLAVE | libc.MS_REC)
+    old = os.open(RUN.parent, os.O_PATH | os.O_DIRECTORY)
+    entries = list(os.scandir(RUN.parent))
+    libc.mount("tmpfs", str(RUN.parent), "tmpfs")
+    os.chmod(RUN.parent, 0o755)
+    for entry in entries:
+        if entry.name not in (RUN.name, NETNS.name):
+            with suppress(OSError):  # what a user may not see stays unseen
+                _bind(f"/proc/self/fd/{old}/{entry.name}", RUN.parent / entry.name)
+    RUN.mkdir(mode=0o700)
+    libc.mount(f"/proc/self/fd/{home}", str(RUN), flags=libc.MS_BIND)
+
+
+def _bind(source: str, target: Path) -> None:
+    if os.path.islink(source):
+        target.symlink_to(os.readlink(source))
+        return
+    target.mkdir() if os.path.isdir(source) else target.touch()
+    libc.mount(source, str(target), flags=libc.MS_BIND | libc.MS_REC)
+
+
+def _refused(step: str, code: int, message: str) -> LabError:
+    return LabError(f"{step}: {message}")

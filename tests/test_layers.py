@@ -17,8 +17,8 @@ PICTURE = """
   cli     : __main__ cli                                       : story view linux record plan meaning text nouns base
   story   : lab removal                                        : linux fit record plan meaning nouns base
   linux   : linux                                              : fit record plan nouns base
-  view    : view                                               : record plan nouns base
-  fit     : conflicts                                          : meaning record nouns base
+  view    : view                                               : fit record plan nouns base
+  fit     : conflicts doctor interference facts                : meaning record nouns base
   meaning : desired leases ruleset                             : record nouns base
   record  : record ownership                                   : nouns base
   plan    : plan shell                                         : nouns base

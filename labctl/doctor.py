@@ -85,7 +85,7 @@ def refusal(users: UserNamespaces, step: str, errno: int) -> tuple[str, str]:
     if not users.known:
         return "this kernel has no user namespaces (CONFIG_USER_NS)", "Run labctl as root, for example with sudo."
     if users.maximum == 0:
-        return "user namespaces are switched off on this machine (user.max_user_namespaces = 0)", _set_as_user(
+        return "user namespaces are switched off here (user.max_user_namespaces = 0)", _set_as_user(
             "user.max_user_namespaces=15000"
         )
     if errno in (errnos.ENOSPC, errnos.EUSERS):
@@ -94,7 +94,7 @@ def refusal(users: UserNamespaces, step: str, errno: int) -> tuple[str, str]:
         )
         return f"the limit of user namespaces is reached (user.max_user_namespaces = {users.maximum})", more
     if users.clone == 0 and denied:
-        return "this machine keeps user namespaces from ordinary users (kernel.unprivileged_userns_clone = 0)", (
+        return "this kernel keeps user namespaces from ordinary users (kernel.unprivileged_userns_clone = 0)", (
             _set_as_user("kernel.unprivileged_userns_clone=1")
         )
     if users.apparmor and denied:
@@ -105,10 +105,10 @@ def refusal(users: UserNamespaces, step: str, errno: int) -> tuple[str, str]:
 
 def _confined(users: UserNamespaces, step: str, name: str) -> tuple[str, str]:
     what = "may not be made" if step == "unshare" else "may not be given user ids"
-    if users.in_container:
-        return f"user namespaces {what} in this container ({name})", "Start it with 'docker run --privileged'."
     if users.in_chroot:
         return f"user namespaces {what} in a chroot ({name})", "Leave it, or enter it with 'systemd-nspawn -D FOLDER'."
+    if users.in_container:
+        return f"user namespaces {what} in this container ({name})", "Start it with 'docker run --privileged'."
     return (
         f"the kernel refused a user namespace (at {step}: {name})",
         "'sudo dmesg' may name the security module that did. Root needs no user namespace: run labctl with sudo.",
@@ -150,7 +150,8 @@ def _kernel(kernel: Kernel) -> Iterator[Finding]:
         remount = "mount -o remount,rw /proc/sys"
         yield Finding(topic, "problem", what, PRIVILEGED if kernel.in_container else remount)
     if kernel.max_net_namespaces is not None and kernel.max_net_namespaces < FEW:
-        what = f"A lab has one network namespace a node (user.max_net_namespaces = {kernel.max_net_namespaces})."
+        limit = f"user.max_net_namespaces = {kernel.max_net_namespaces}"
+        what = f"Few network namespaces can be made, and a lab has one for each node ({limit})."
         level: Level = "warning" if kernel.max_net_namespaces else "problem"
         yield Finding(topic, level, what, "sysctl -w user.max_net_namespaces=15000")
 

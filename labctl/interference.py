@@ -46,8 +46,10 @@ def _firewalls(host: Host) -> Iterator[Finding]:
         by.setdefault(_keeper(chain, running), []).append(chain)
     for keeper, chains in by.items():
         named = ", ".join(f"{chain} ({chain.by})" for chain in chains)
-        who = keeper if keeper in running else "A firewall"
-        yield warning(f"{who} drops what a lab forwards, unless told otherwise: {named}.", _let_through(keeper, chains))
+        who = keeper if keeper in (*running, "firewalld") else "A firewall"
+        yield warning(
+            f"{who} drops what a lab forwards, unless a rule lets it through: {named}.", _let_through(keeper, chains)
+        )
 
 
 def _running(host: Host) -> list[str]:
@@ -58,7 +60,7 @@ def _running(host: Host) -> list[str]:
 
 def _keeper(chain: Chain, running: list[str]) -> str:
     """Who to talk to about a chain: a running service, or the tool that wrote it."""
-    if "firewalld" in (chain.table, *running) and chain.table in ("firewalld", "filter"):
+    if chain.table == "firewalld":
         return "firewalld"
     if chain.table == "filter" and chain.name == "FORWARD":
         return running[0] if running else "iptables"
@@ -76,14 +78,14 @@ def _let_through(keeper: str, chains: Iterable[Chain]) -> str:
             ways = [(chain, f"{way}{own.get(chain.family, 'ifname')}") for chain in chains for way in "io"]
             lines = [f"nft insert rule {chain} {way} BRIDGE accept" for chain, way in ways]
         case _:
-            chain = "DOCKER-USER" if keeper == "Docker" else "FORWARD"
-            tools = dict.fromkeys(_iptables(c.family) for c in chains) or ["iptables"]
-            lines = [f"{tool} -I {chain} -{way} BRIDGE -j ACCEPT" for tool in tools for way in "io"]
+            first = "DOCKER-USER" if keeper == "Docker" else "FORWARD"
+            tools = dict.fromkeys(_iptables(chain.family) for chain in chains) or ["iptables"]
+            lines = [f"{tool} -I {first} -{way} BRIDGE -j ACCEPT" for tool in tools for way in "io"]
     return "\n  ".join([f"{ISOLATED}; or let the lab's bridge through:", *lines])
 
 
 def _iptables(family: str) -> str:
-    return {"ip": "iptables", "ip6": "ip6tables", "inet": "iptables"}.get(family, family)
+    return {"ip": "iptables", "ip6": "ip6tables"}.get(family, family)
 
 
 def _bridge_nf(host: Host) -> Iterator[Finding]:
@@ -105,10 +107,10 @@ def _configurators(host: Host) -> Iterator[Finding]:
             f"{ISOLATED}; or write /etc/NetworkManager/conf.d/60-labctl.conf:\n  [keyfile]\n"
             "  unmanaged-devices+=interface-name:veth*\nand then:\n  systemctl reload NetworkManager",
         )
-    culprit = next((path for path, text in host.networks if _takes_veth(text)), None)
-    if "systemd-network" in host.services and culprit:
+    path, text = next(((path, text) for path, text in host.networks if _is_for_veth(text)), ("", ""))
+    if "systemd-network" in host.services and path and not _unmanaged(text):
         yield warning(
-            f"systemd-networkd configures the interfaces of a lab, for they match {culprit}.",
+            f"systemd-networkd configures the interfaces of a lab, for they match {path}.",
             f"{ISOLATED}; or write /etc/systemd/network/05-labctl.network:\n  [Match]\n  Name=veth*\n"
             "  [Link]\n  Unmanaged=yes\nand then:\n  networkctl reload",
         )
@@ -122,16 +124,26 @@ def networks_in_order(files: Iterable[tuple[str, str]]) -> tuple[tuple[str, str]
     return tuple(by_name[name] for name in sorted(by_name))
 
 
-def _takes_veth(text: str) -> bool:
-    """Whether a .network file applies to a lab's veth and configures it; a match by what a veth lacks never does."""
-    pairs = [line.split("=", 1) for line in text.splitlines() if "=" in line and line[:1] not in "#;"]
-    lines = [(key.strip(), value.strip()) for key, value in pairs]
-    if ("Unmanaged", "yes") in lines or ("Unmanaged", "true") in lines:
-        return False
-    section, _, _ = text.partition("[Match]")[2].partition("\n[")
-    matches = [tuple(word.strip() for word in line.split("=", 1)) for line in section.splitlines() if "=" in line]
+def _is_for_veth(text: str) -> bool:
+    """Whether a .network file is for a lab's veth; one for a given MAC address or path is not."""
     own = {"Name": VETH, "Type": "ether", "Kind": "veth", "Driver": "veth"}
-    return bool(matches) and all(key in own and _matches(own[key], value) for key, value in matches)
+    wanted = [(key, value) for section, key, value in _settings(text) if section == "Match"]
+    return bool(wanted) and all(key in own and _matches(own[key], value) for key, value in wanted)
+
+
+def _unmanaged(text: str) -> bool:
+    return any(key == "Unmanaged" and value in ("yes", "true", "1", "on") for _, key, value in _settings(text))
+
+
+def _settings(text: str) -> Iterator[tuple[str, str, str]]:
+    """(section, key, value) of a unit file of systemd's."""
+    section = ""
+    for line in map(str.strip, text.splitlines()):
+        key, equals, value = line.partition("=")
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif equals and line[0] not in "#;":
+            yield section, key.strip(), value.strip()
 
 
 def _matches(name: str, patterns: str) -> bool:

@@ -54,7 +54,7 @@ def check_subnets(topology: Topology, site: Site, record: Record | None, others:
         for number, subnet in enumerate(bridge.subnets):
             culprit = next((who for net, who in used if net.version == subnet.version and net.overlaps(subnet)), None)
             if culprit:
-                free = _free([net for net, _ in used] + [net for b in topology.bridges for net in b.subnets])
+                free = free_subnet([net for net, _ in used] + [net for b in topology.bridges for net in b.subnets])
                 hint = f"; {free} is free" if subnet.version == 4 and free else "; choose another, or use --isolated"
                 problems.append(_problem(topology, bridge.name, number, f"{subnet} overlaps {culprit}{hint}"))
     if problems:
@@ -76,7 +76,7 @@ def _lab_subnets(others: Iterable[Record]) -> Iterator[tuple[Network, str]]:
                 yield network, f"{network} of the lab {other.lab} ({item.dev})"
 
 
-def _free(used: list[Network]) -> Network | None:
+def free_subnet(used: list[Network]) -> Network | None:
     """The first of Docker's own pools (libnetwork/ipamutils) that nobody uses."""
     pools = (IPv4Network(text) for text in POOLS)
     return next((pool for pool in pools if not any(n.version == 4 and pool.overlaps(n) for n in used)), None)

@@ -12,20 +12,20 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "labctl"
 
-# layer   what lives there                                       imports from
+# layer   what lives there                                      imports from
 PICTURE = """
-  cli     : __main__ cli                                       : story view linux record plan meaning text nouns base
-  story   : lab removal                                        : linux fit record plan meaning nouns base
-  linux   : linux                                              : fit record plan nouns base
-  view    : view                                               : record plan nouns base
-  fit     : conflicts                                          : meaning record nouns base
-  meaning : desired leases ruleset                             : record nouns base
-  record  : record ownership                                   : nouns base
-  plan    : plan shell                                         : nouns base
+  cli     : __main__ cli                                      : story view linux fit record plan meaning text nouns base
+  story   : lab removal                                       : linux fit record plan meaning nouns base
+  linux   : linux                                             : fit record plan nouns base
+  view    : view                                              : fit record plan nouns base
+  fit     : conflicts doctor interference facts               : meaning record nouns base
+  meaning : desired leases ruleset                            : record nouns base
+  record  : record ownership                                  : nouns base
+  plan    : plan shell                                        : nouns base
   text    : topology shipped checks wiring addressing names
-            draft notation shape document syntax               : nouns base
-  nouns   : state picture written                              : base
-  base    : __init__ errors                                    :
+            draft notation shape document syntax              : nouns base
+  nouns   : state picture written                             : base
+  base    : __init__ errors                                   :
 """
 PURE = {"view", "fit", "record", "plan", "meaning", "text", "nouns", "base"}
 # These act on the machine, or make a result depend on when and where it was computed.

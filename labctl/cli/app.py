@@ -161,3 +161,11 @@ def logs(
     from labctl.cli import exec_
 
     exec_.logs(node, service, follow)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say whether labs can be built here, and what will interfere with them."""
+    from labctl.cli import doctor
+
+    doctor.run(as_json)

@@ -1,0 +1,37 @@
+"""A file, a sysctl, a program, its output: read for information only, and nothing where that is not possible."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+SBIN = "/usr/local/sbin:/usr/sbin:/sbin"  # where an ordinary user's PATH does not look
+PATIENCE = 20.0  # seconds for a program
+
+
+def text(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def number(sysctl: str) -> int | None:
+    try:
+        return int(text(Path("/proc/sys", sysctl.replace(".", "/"))))
+    except ValueError:
+        return None
+
+
+def which(program: str) -> str | None:
+    return shutil.which(program) or shutil.which(program, path=SBIN)
+
+
+def output(*command: str) -> str | None:
+    """What a program that only reads prints; None where it is missing or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=PATIENCE)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return None if done.returncode else done.stdout

@@ -57,23 +57,16 @@ def _privileges(p: Privileges, in_container: bool) -> Iterator[Finding]:
         yield Finding(topic, "problem", lacks, PRIVILEGED if in_container else "Use a login of root's own: sudo -i")
     elif p.uid == 0:
         yield Finding(topic, "ok", "You are root, with all the capabilities that a lab needs.")
-    else:
-        who = f"You are {p.user} (uid {p.uid}), and labctl builds networks only as root."
-        yield Finding(topic, "problem", who, "sudo labctl up --isolated two-containers")
-        yield from _rootless(p)
-
-
-def _rootless(p: Privileges) -> Iterator[Finding]:
-    """What an ordinary user can have without root."""
-    if p.refused:
+    elif p.refused:
         message, hint = refusal(p.users, p.refused.step, p.refused.errno)
-        return (yield Finding("privileges", "note", f"{message[0].upper()}{message[1:]}.", hint))
-    yield Finding("privileges", "ok", "You may make user namespaces.")
-    if not p.ids:
+        yield Finding(topic, "problem", f"{message[0].upper()}{message[1:]}.", hint)
+    else:
+        yield Finding(topic, "ok", f"You are {p.user} (uid {p.uid}) and may make user namespaces: labs are rootless.")
+    if p.uid and not p.refused and not p.ids:
         yield Finding(
             "privileges",
             "note",
-            "Your user namespaces have no other user's id: newuidmap, or your range in /etc/subuid, is missing.",
+            "Programs in your labs cannot change to other users: newuidmap, or your range in /etc/subuid, is missing.",
             f"As root:\n  apt-get install uidmap\n  usermod --add-subuids 100000-165535 {p.user}\n"
             f"  usermod --add-subgids 100000-165535 {p.user}",
         )
@@ -172,10 +165,7 @@ def _tools(tools: Tools) -> Iterator[Finding]:
         yield Finding(
             topic, "problem", f"Python {tools.python} has no pyroute2.", "Install labctl again: pipx install ."
         )
-    if not tools.nft and tools.nft_elsewhere:
-        what = f"nft is in {tools.nft_elsewhere}, which is not on the PATH."
-        yield Finding(topic, "problem", what, f"export PATH=$PATH:{tools.nft_elsewhere}")
-    elif not tools.nft:
+    if not tools.nft:
         yield Finding(topic, "problem", "nft is not installed.", "apt-get install nftables")
     there = [f"Python {tools.python}"]
     there += [f"{name} {version}" for name in ("pyroute2", "nft") if (version := getattr(tools, name))]

@@ -72,8 +72,7 @@ class Kernel:
 class Tools:
     python: str = "3.11.2"
     pyroute2: str = "0.9.7"  # empty: not installed
-    nft: str = "1.0.6"  # empty: not on the PATH
-    nft_elsewhere: str = ""  # the folder, not on the PATH, where it is
+    nft: str = "1.0.6"  # empty: not installed
     missing: tuple[str, ...] = ()  # optional ones
 
 

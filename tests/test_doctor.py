@@ -29,7 +29,7 @@ FORWARD = Chain("ip", "filter", "FORWARD", "policy drop")
 EVERYTHING = Facts(
     Privileges("alice", 1000, users=UserNamespaces(apparmor=1), refused=Refused("uid_map", errno.EPERM)),
     Kernel("6.8.0-51-generic", absent=("netem",), max_net_namespaces=100),
-    Tools(nft="", nft_elsewhere="/usr/sbin", missing=("brctl", "traceroute")),
+    Tools(nft="", missing=("brctl", "traceroute")),
     Host(
         (FORWARD, Chain("ip6", "filter", "FORWARD", "policy drop"), Chain("inet", "edge", "fwd", "last rule reject")),
         ("iptables", "ip6tables"),

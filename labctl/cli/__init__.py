@@ -15,6 +15,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
+SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # nft and ip are there, and an ordinary user's PATH does not look
+
 
 def main() -> NoReturn:
     """Runs the command line of this process and ends it with the command's status.
@@ -23,6 +25,7 @@ def main() -> NoReturn:
     fifth of that, for nothing.
     """
     gc.set_threshold(100_000)
+    os.environ["PATH"] = ":".join(dict.fromkeys([*os.environ.get("PATH", os.defpath).split(":"), *SBIN]))
     signal.signal(signal.SIGTERM, _terminated)
     status = _status(sys.argv[1:])
     if rootless := sys.modules.get("labctl.linux.rootless"):

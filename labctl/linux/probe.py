@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from labctl.doctor import PACKAGES
 from labctl.facts import Facts, Kernel, Privileges, Tools, UserNamespaces
-from labctl.linux.readings import SBIN, number, output, text, which
+from labctl.linux.readings import number, output, text
 from labctl.linux.surroundings import host
 from labctl.linux.trial import EXTRAS, Trial, trial
 
@@ -80,7 +80,7 @@ def _missing_capabilities() -> Iterator[str]:
 def _has_ids(user: str, uid: int) -> bool:
     lists = [text(path).splitlines() for path in ("/etc/subuid", "/etc/subgid")]
     ranges = all(any(line.split(":")[0] in (user, str(uid)) for line in lines) for lines in lists)
-    return ranges and all(which(tool) for tool in ("newuidmap", "newgidmap"))
+    return ranges and all(shutil.which(tool) for tool in ("newuidmap", "newgidmap"))
 
 
 def _kernel(users: UserNamespaces, tried: Trial) -> Kernel:
@@ -120,14 +120,11 @@ def _read_only(path: str) -> bool:
 
 
 def _tools() -> Tools:
-    nft = shutil.which("nft")
-    elsewhere = shutil.which("nft", path=SBIN)
     return Tools(
         platform.python_version(),
         _package("pyroute2"),
-        _nft_version() if nft else "",
-        os.path.dirname(elsewhere) if elsewhere and not nft else "",
-        tuple(tool for tool in PACKAGES if not which(tool)),
+        _nft_version() if shutil.which("nft") else "",
+        tuple(tool for tool in PACKAGES if not shutil.which(tool)),
     )
 
 

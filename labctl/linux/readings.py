@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
-SBIN = "/usr/local/sbin:/usr/sbin:/sbin"  # where an ordinary user's PATH does not look
 PATIENCE = 20.0  # seconds for a program
 
 
@@ -22,10 +20,6 @@ def number(sysctl: str) -> int | None:
         return int(text(Path("/proc/sys", sysctl.replace(".", "/"))))
     except ValueError:
         return None
-
-
-def which(program: str) -> str | None:
-    return shutil.which(program) or shutil.which(program, path=SBIN)
 
 
 def output(*command: str) -> str | None:

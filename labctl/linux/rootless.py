@@ -57,8 +57,6 @@ def admit(starting: bool = False) -> None:
     finally:
         os.close(opened)
     _inside.append(lock)
-    missing = [path for path in ("/usr/sbin", "/sbin") if path not in os.environ.get("PATH", "").split(":")]
-    os.environ["PATH"] = ":".join([os.environ.get("PATH", os.defpath), *missing])  # where root finds ip and nft
 
 
 def leave() -> None:
@@ -153,11 +151,15 @@ def _start(folder: Path) -> int:
     with os.fdopen(told, "rb") as answers:
         line = answers.readline()
         if line == b"unshared\n":
-            _map(pid)
-            os.write(allow, b"\n")
-            line = answers.read()
+            try:
+                _map(pid)
+                os.write(allow, b"\n")
+                line = answers.read()
+            except OSError as error:
+                line = json.dumps(["uid_map", error.errno]).encode()
     os.close(allow)
     if line:
+        os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         (folder / HOLDER).unlink()
         with suppress(OSError):
@@ -168,7 +170,7 @@ def _start(folder: Path) -> int:
 
 def _hold(folder: Path, tell: int, go: int) -> NoReturn:
     """The holder's life. It tells of its first step, and then only of a failure."""
-    step = "unshare --user"
+    step = "unshare"
     try:
         os.setsid()
         libc.unshare(libc.CLONE_NEWUSER)
@@ -185,7 +187,7 @@ def _hold(folder: Path, tell: int, go: int) -> NoReturn:
         sleep = shutil.which("sleep") or "/bin/sleep"
         os.execve(sleep, ["sleep", FOREVER], {MARK: str(folder)})
     except OSError as error:
-        os.write(tell, json.dumps([step, error.errno, str(error)]).encode())
+        os.write(tell, json.dumps([step, error.errno]).encode())
     finally:
         os._exit(1)
 
@@ -243,5 +245,9 @@ def _bind(source: str, target: Path) -> None:
     libc.mount(source, str(target), flags=libc.MS_BIND | libc.MS_REC)
 
 
-def _refused(step: str, code: int, message: str) -> LabError:
-    return LabError(f"{step}: {message}")
+def _refused(step: str, code: int) -> LabError:
+    from labctl.doctor import refusal  # only where it is needed
+    from labctl.linux.probe import user_namespaces
+
+    message, hint = refusal(user_namespaces(), step, code)
+    return LabError(f"without root a lab needs a user namespace: {message}", hint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
@@ -15,7 +16,7 @@ from labctl.facts import Chain, Host
 from labctl.interference import networks_in_order
 from labctl.linux import store
 from labctl.linux.place import RUN
-from labctl.linux.readings import number, output, text, which
+from labctl.linux.readings import number, output, text
 
 SERVICES = frozenset({"firewalld", "dockerd", "NetworkManager", "systemd-network"})  # the kernel cuts at 15 characters
 NETWORKD = (
@@ -84,7 +85,7 @@ def _legacy() -> Iterator[Chain]:
     """iptables of before nftables. Looked at only where its table exists, for looking would make it."""
     for family in ("ip", "ip6"):
         tool = f"{family}tables-legacy"
-        if "filter" in text(f"/proc/net/{family}_tables_names").split() and which(tool):
+        if "filter" in text(f"/proc/net/{family}_tables_names").split() and shutil.which(tool):
             first, *_, last = (output(tool, "-S", "FORWARD") or "").splitlines() or [""]
             for end in ENDS:
                 if f"-A FORWARD -j {end.upper()}" in last or first == f"-P FORWARD {end.upper()}":

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from kernel.machine import SCRATCH, Machine
+from kernel.machine import Machine
+
+HIDE = "mount --bind /dev/null"
 
 
 def test_without_nft(machine: Machine) -> None:
-    machine.ok(
-        f"mkdir {SCRATCH}/bin && for tool in sh env ip python3; do ln -s $(command -v $tool) {SCRATCH}/bin/; done"
-    )
+    machine.ok(f"for nft in /usr/local/sbin/nft /usr/sbin/nft; do [ ! -e $nft ] || {HIDE} $nft; done")
+    machine.settle()
     with machine.untouched():
-        done = machine.run(f"labctl=$(command -v labctl); PATH={SCRATCH}/bin $labctl up two-containers")
+        done = machine.run("labctl up two-containers")
     assert done.status == 1
     assert done.stderr.splitlines() == [
         "labctl: nft is not installed",

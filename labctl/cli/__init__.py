@@ -48,6 +48,9 @@ def _status(words: list[str]) -> int:
         return _failed("labctl: interrupted", interrupt, 130)
     except BrokenPipeError:
         return 1  # whoever read our output has gone; nothing left to say
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _failed(f"labctl: {where}{error.strerror or error}", error, 1)
     except Exception as error:
         from labctl.errors import LabError, TopologyError
 

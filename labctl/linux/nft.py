@@ -74,5 +74,5 @@ def _start(*words: str) -> subprocess.Popen[str]:
     pipe = subprocess.PIPE
     try:
         return subprocess.Popen(["nft", "-s", *words], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         raise LabError("nft is not installed", "Install it: apt-get install nftables") from None

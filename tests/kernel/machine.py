@@ -28,6 +28,10 @@ GOOD = sorted((ROOT / "tests/topologies/good").glob("*.yaml"))
 SHIPPED = sorted((ROOT / "topologies").glob("*.yaml"))
 FLEETING = {"service/text/main", "service/many/db", "service/many/cache"}  # of processes.yaml: they end, or never start
 SCRATCH = "/run/scratch"  # the tests' own files in a machine; no part of a snapshot
+IDS = 200000  # the first of that user's subordinate ones
+USER = 4242  # an ordinary user that no password file knows
+WAYS = ["", "--isolated", "rootless"]  # to have a lab: on the machine, in a host of its own, as an ordinary user
+each_way = pytest.mark.parametrize("option", WAYS, ids=["shared", "isolated", "rootless"])
 PATIENCE = 30.0  # seconds that any command may take
 
 # Its first process says who it is outside, makes the machine, and then waits for the test to let go of it; as it
@@ -107,6 +111,32 @@ class Machine:
             process.kill()
             process.communicate(timeout=PATIENCE)
 
+    def become_user(self, more_ids: bool = True) -> None:
+        """From here on `labctl`, and whatever `user` runs, is run by an ordinary user.
+
+        That user sees this Python and this checkout, wherever they are, and nothing of root's; `more_ids` gives a range
+        of subordinate ids, as Debian does to every user (useradd(8)).
+        """
+        folders = {"python": sys.base_prefix, "venv": sys.prefix, "checkout": str(ROOT)}
+        for name, source in folders.items():
+            self.ok(f"mkdir {SCRATCH}/{name} && mount --bind {source} {SCRATCH}/{name}")
+        self.ok(f"mkdir -p /run/user/{USER}; chown {USER}:{USER} /run/user/{USER}; chmod 700 /run/user/{USER}")
+        self.ok(f"echo user:x:{USER}:{USER}::/tmp:/bin/sh >>/etc/passwd")
+        self.ok(f"for kind in uid gid; do echo '{f'user:{IDS}:65536' * more_ids}' >/etc/sub$kind; done")
+        packages = Path(next(path for path in sys.path if path.endswith("site-packages")))
+        own = {
+            "PATH": f"{SCRATCH}/python/bin:/usr/bin:/bin",
+            "PYTHONPATH": f"{SCRATCH}/checkout:{SCRATCH}/venv/{packages.relative_to(sys.prefix)}",
+            "XDG_RUNTIME_DIR": f"/run/user/{USER}",
+            "HOME": "/tmp",
+            "LANG": "C.UTF-8",
+        }
+        words = [f"{name}={value}" for name, value in own.items()]
+        setpriv = f"setpriv --reuid {USER} --regid {USER} --clear-groups"
+        self.write("user", f'#!/bin/sh\nexec env -i {" ".join(words)} {setpriv} "$@"\n').chmod(0o755)
+        self.write("labctl", '#!/bin/sh\nexec user python3 -P -m labctl "$@"\n').chmod(0o755)
+        self.settle()
+
     def path(self, path: str) -> Path:
         """A path of the machine's as this process sees it. Does not follow absolute symbolic links."""
         return Path(f"/proc/{self.pid}/root{path}")
@@ -153,19 +183,32 @@ class Machine:
         assert done.status == 0, f"{command}: exit status {done.status}\n{done.stdout}{done.stderr}"
         return done.stdout
 
+    @property
+    def by_user(self) -> bool:
+        return self.path(f"{SCRATCH}/user").exists()
+
+    def seen(self, file: str | Path) -> str:
+        """A file of the checkout, as whoever runs labctl sees it."""
+        return str(file).replace(str(ROOT), f"{SCRATCH}/checkout") if self.by_user else str(file)
+
     def inside(self, node: str, command: str) -> str:
         """What a command in a node of the only lab prints; it must succeed."""
         return self.ok(f"labctl exec {node} -- {command}")
 
     def up(self, file: str | Path, options: str = "") -> str:
-        """The story of an `up` that must succeed."""
-        done = self.run(f"labctl up {file} {options}")
+        """The story of an `up` that must succeed; `rootless` makes it an ordinary user's."""
+        if options == "rootless":
+            self.become_user()
+            options = ""
+        done = self.run(f"labctl up {self.seen(file)} {options}")
         assert done.status == 0, done.stderr
         return done.stderr
 
     def observe(self, arguments: str) -> dict[str, dict[str, str]]:
         """What observer.py, run in the machine, sees: several states, without the services that soon end."""
-        states = json.loads(self.ok(f"{sys.executable} {Path(__file__).with_name('observer.py')} {arguments}"))
+        observer = self.seen(Path(__file__).with_name("observer.py"))
+        python = f"user env PATH={SCRATCH}/python/bin:{os.environ['PATH']} python3" if self.by_user else sys.executable
+        states = json.loads(self.ok(f"{python} {observer} {arguments}"))
         return {
             name: {key: item for key, item in state.items() if key not in FLEETING} for name, state in states.items()
         }

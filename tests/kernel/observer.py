@@ -16,7 +16,7 @@ from pathlib import Path
 
 from labctl import lab
 from labctl.cli.files import topology
-from labctl.linux import libc, machine, store
+from labctl.linux import libc, machine, rootless, store
 from labctl.linux.place import NETNS, Place
 from labctl.state import Namespace, State
 
@@ -55,6 +55,7 @@ def rows(state: State) -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    rootless.admit()
     verb, *arguments = sys.argv[1:]
     desired, observed, listed = up(*arguments) if verb == "up" else by_hand(*arguments)
     print(json.dumps({"desired": rows(desired), "observed": rows(observed), "listed": rows(listed)}))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel.machine import FLEETING, GOOD, SHIPPED, Machine
+from kernel.machine import FLEETING, GOOD, SHIPPED, Machine, each_way
 
 FILES = [file for file in [*SHIPPED, *GOOD] if file.stem not in ("explicit-document", "windows")]
 PAIRS = list(zip(FILES, [*FILES[1:], FILES[0]], strict=True))
@@ -20,7 +20,7 @@ def as_lab(machine: Machine, file: Path) -> str:
     return machine.topology("lab", f"name: lab\n{text}")
 
 
-@pytest.mark.parametrize("option", ["", "--isolated"], ids=["shared", "isolated"])
+@each_way
 @pytest.mark.parametrize(("before", "after"), PAIRS, ids=lambda file: file.stem)
 def test_a_changed_file(machine: Machine, before: Path, after: Path, option: str) -> None:
     machine.up(as_lab(machine, before), option)

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from kernel.machine import FLEETING, GOOD, SHIPPED, Machine
+from kernel.machine import FLEETING, GOOD, SHIPPED, Machine, each_way
 
 
-@pytest.mark.parametrize("option", ["", "--isolated"], ids=["shared", "isolated"])
+@each_way
 @pytest.mark.parametrize("file", [*SHIPPED, *GOOD], ids=lambda file: file.stem)
 def test_round_trip(machine: Machine, file: Path, option: str) -> None:
     assert ": up " in machine.up(file, option)
-    seen = machine.observe(f"up {file}")
+    seen = machine.observe(f"up {machine.seen(file)}")
     assert seen["observed"] == seen["desired"]
     assert seen["observed"]
-    again = json.loads(machine.ok(f"labctl plan {file} --json"))
+    again = json.loads(machine.ok(f"labctl plan {machine.seen(file)} --json"))
     assert [op for op in again if "/".join(op["key"]) not in FLEETING] == []
     assert machine.run("labctl down").status == 0
     machine.prove_clean()

@@ -103,7 +103,7 @@ MAPPING = "the file holds {}; a topology is made of keys such as 'namespaces:'"
         pytest.param(b"x" * MAX_BYTES, "1:1: " + MAPPING.format(f"the text '{'x' * 37}...'"), id="1-mib-of-text"),
         pytest.param(
             b"a: [" + b"x," * 60_000 + b"]",
-            "1:100003: more than 50000 values, aliases counted; use 'count', or several topologies",
+            "1:50003: more than 25000 values, aliases counted; use 'count', or several topologies",
             id="values",
         ),
     ],
@@ -112,9 +112,15 @@ def test_bad_text(text: bytes, problem: str) -> None:
     assert problems(text) == [problem]
 
 
-def test_no_more_than_a_hundred_problems() -> None:
-    text = b"namespaces:\n" + b"".join(b"  n%d: {networks: [x]}\n" % number for number in range(1000))
-    assert len(problems(text)) == 100
+def test_a_hundred_problems_and_a_word_on_the_rest() -> None:
+    lines = [b"namespaces:\n", *(b"  n%d: {networks: [x]}\n" % number for number in range(1000))]
+    unknown = "unknown bridge 'x'; add it under 'bridges'"
+    all_told, too_many = problems(b"".join(lines[:101])), problems(b"".join(lines))
+    assert (len(all_told), all_told[-1]) == (100, f"101:20: {unknown}")
+    assert (too_many[:-1], too_many[-1]) == (
+        all_told,
+        "102:21: more than 100 problems; mend those above, then look for the rest",
+    )
 
 
 # --- what cannot be read -------------------------------------------------------------------------------------------

@@ -16,9 +16,11 @@ from labctl.draft import Draft, Entry
 from labctl.errors import Problem
 from labctl.names import interface_name
 from labctl.shape import did_you_mean
+from labctl.state import MAIN_TABLE
 from labctl.syntax import plain, quoted
 from labctl.written import CableEnd, IPAddress, Network, StaticRoute
 
+IPV6_METRIC = 1024  # the kernel's, of a route for which the file has none, or 0
 Socket = tuple[Steps, CableEnd]  # an end of a cable, and the way to it
 
 
@@ -196,12 +198,13 @@ def _routes(draft: Draft, entry: Entry, own: list[Socket]) -> Iterator[Problem]:
     if not entry.routes:
         return
     reach = _reach(draft, entry, own)
-    seen: set[tuple[bytes, int, int | None, int | None]] = set()
+    seen: set[tuple[bytes, int, int, int]] = set()
     for path, route in entry.routes:
         where, wrong = _unreachable(route, reach)
         if wrong:
             yield draft.document.problem((*path, where), wrong)
-        key = (route.to.network_address.packed, route.to.prefixlen, route.metric, route.table)
+        metric = route.metric or IPV6_METRIC * (route.to.version == 6)
+        key = (route.to.network_address.packed, route.to.prefixlen, metric, route.table or MAIN_TABLE)
         if key in seen:
             message = f"a second route to {route.to}; remove one, or give them different metrics"
             yield draft.document.problem(path, message)

@@ -227,6 +227,7 @@ FILES = {
 
 
 def limits() -> None:
+    """Beyond them the kernel ends the process or gives it no memory (without any, jsonschema-rs may wait for ever)."""
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
 
@@ -236,7 +237,7 @@ def test_hostile_file_is_answered_within_bounds(name: str, tmp_path: Path) -> No
     file = tmp_path / "lab.yaml"
     file.write_bytes(FILES[name].text())
     command = [sys.executable, "-m", "labctl", "validate", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limits)
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limits, timeout=100)
     lines = done.stderr.splitlines()
     assert (done.returncode, bool(done.stdout), bool(lines)) in [(0, True, False), (2, False, True)], lines[-1:]
     assert all(re.fullmatch(rf"{re.escape(str(file))}:[1-9]\d*:[1-9]\d*: .+", line) for line in lines)

@@ -1,12 +1,15 @@
 """Whether the addresses of a lab's bridges fit: subnets, gateways, fixed addresses, MAC addresses, and room for all.
 
-Knows one lab only. Overlaps with the machine's routes and with other labs are seen when a lab comes up.
+Knows one lab only. Overlaps with the machine's routes and with other labs are seen when a lab comes up. Addresses are
+told apart by their bytes: their own hashes, and those of networks, are numbers that a hostile file can make all alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, ip_network
+from itertools import accumulate
 
 from labctl.document import Steps
 from labctl.draft import Draft, Entry
@@ -43,35 +46,50 @@ def gateway(bridge: Bridge, subnet: Network) -> IPAddress:
     return next((g for g in bridge.gateways if g.version == subnet.version), subnet.network_address + 1)
 
 
+Point = tuple[int, int]  # an address as IP version and number, so that both families stand in one order
+
+
+def span(network: Network) -> tuple[Point, Point]:
+    """The first and the last address."""
+    version = network.version
+    return (version, int(network.network_address)), (version, int(network.broadcast_address))
+
+
+class Space:
+    """The addresses of many networks, in order: whether one is among them is a search, not a walk over thousands."""
+
+    def __init__(self, networks: Iterable[Network]) -> None:
+        spans = sorted(map(span, networks))
+        self._starts = [first for first, _ in spans]
+        self._reach = list(accumulate((last for _, last in spans), max))  # of all networks so far
+
+    def meets(self, first: Point, last: Point) -> bool:
+        """Whether an address from `first` to `last` is among them."""
+        before = bisect(self._starts, last)
+        return before > 0 and self._reach[before - 1] >= first
+
+
 def _overlaps(draft: Draft) -> Iterator[Problem]:
     owned = [(subnet, bridge, i) for bridge in draft.bridges.values() for i, subnet in enumerate(bridge.subnets)]
     free = _free([o[0] for o in owned])
-    for version in (4, 6):
-        furthest: tuple[Network, Bridge] | None = None  # in order of first addresses, only this can overlap the next
-        for subnet, bridge, i in sorted((o for o in owned if o[0].version == version), key=lambda o: _span(o[0])):
-            if furthest and furthest[1] is not bridge and _span(subnet)[0] <= _span(furthest[0])[1]:
-                message = f"{subnet} overlaps {furthest[0]} of bridge {quoted(furthest[1].name)}; use another"
-                message += f", such as {next(free, 'one of 10.0.0.0/8')}" if version == 4 else ""
-                yield draft.document.problem(draft.item(("bridges", bridge.name, "subnet"), i), message)
-            if not furthest or _span(subnet)[1] > _span(furthest[0])[1]:
-                furthest = subnet, bridge
-
-
-def _span(subnet: Network) -> tuple[int, int]:
-    return int(subnet.network_address), int(subnet.broadcast_address)
+    furthest: tuple[Network, Bridge] | None = None  # in order of first addresses, only this can overlap the next
+    for subnet, bridge, i in sorted(owned, key=lambda o: span(o[0])):
+        if furthest and furthest[1] is not bridge and span(subnet)[0] <= span(furthest[0])[1]:
+            message = f"{subnet} overlaps {furthest[0]} of bridge {quoted(furthest[1].name)}; use another"
+            message += f", such as {next(free, 'one of 10.0.0.0/8')}" if subnet.version == 4 else ""
+            yield draft.document.problem(draft.item(("bridges", bridge.name, "subnet"), i), message)
+        if not furthest or span(subnet)[1] > span(furthest[0])[1]:
+            furthest = subnet, bridge
 
 
 def _free(taken: list[Network]) -> Iterator[str]:
     """Subnets that no bridge of the lab has, from the pools that Docker uses."""
     pool = [f"172.{n}.0.0/16" for n in range(17, 32)] + [f"192.168.{n}.0/24" for n in range(256)]
-    spans = [_span(subnet) for subnet in taken if subnet.version == 4]
-    for text in pool:
-        first, last = _span(ip_network(text))
-        if not any(start <= last and end >= first for start, end in spans):
-            yield text
+    space = Space(taken)
+    return (text for text in pool if not space.meets(*span(ip_network(text))))
 
 
-REFUSED = [
+_SPECIAL = [
     (ip_network("0.0.0.0/8"), "'this network'"),
     (ip_network("127.0.0.0/8"), "loopback"),
     (ip_network("169.254.0.0/16"), "link-local"),
@@ -82,17 +100,18 @@ REFUSED = [
     (ip_network("fe80::/10"), "link-local"),
     (ip_network("ff00::/8"), "multicast"),
 ]
+REFUSED = [(network, what, span(network)) for network, what in _SPECIAL]
 
 
 def _subnets(draft: Draft, bridge: Bridge) -> Iterator[Problem]:
     for i, subnet in enumerate(bridge.subnets):
         instead = "172.18.0.0/16" if subnet.version == 4 else "fd00:18::/64"
-        refused = [(n, what) for n, what in REFUSED if n.version == subnet.version and n.overlaps(subnet)]
+        refused = _refused(subnet)
         message = ""
         if any(subnet.version == earlier.version for earlier in bridge.subnets[:i]):
             message = f"a second IPv{subnet.version} subnet; a bridge has at most one IPv4 and one IPv6: remove one"
         elif refused:
-            message = f"{subnet} holds {refused[0][1]} addresses ({refused[0][0]}); use a private one such as {instead}"
+            message = f"{subnet} holds {refused}; use a private one such as {instead}"
         elif subnet.prefixlen > subnet.max_prefixlen - 2:
             message = f"{subnet} has no room for a gateway and a namespace; use /{subnet.max_prefixlen - 2} or larger"
         if message:
@@ -100,6 +119,12 @@ def _subnets(draft: Draft, bridge: Bridge) -> Iterator[Problem]:
     if bridge.mtu and bridge.mtu < MIN_MTU_IPV6 and any(subnet.version == 6 for subnet in bridge.subnets):
         message = f"IPv6 needs an MTU of {MIN_MTU_IPV6} or more, not {bridge.mtu}; raise it or remove the IPv6 subnet"
         yield draft.document.problem(("bridges", bridge.name, "mtu"), message)
+
+
+def _refused(subnet: Network) -> str:
+    """The first of the special addresses that are in a subnet."""
+    first, last = span(subnet)
+    return next((f"{what} addresses ({n})" for n, what, (start, end) in REFUSED if start <= last and end >= first), "")
 
 
 def _gateways(draft: Draft, bridge: Bridge) -> Iterator[Problem]:
@@ -138,17 +163,17 @@ def _ip_range(draft: Draft, bridge: Bridge) -> Iterator[Problem]:
 
 
 def _fixed_addresses(draft: Draft, bridge: Bridge, members: list[Member]) -> Iterator[Problem]:
-    owners = {gateway(bridge, subnet): f"bridge {quoted(bridge.name)}" for subnet in bridge.subnets}
+    owners = {gateway(bridge, subnet).packed: f"bridge {quoted(bridge.name)}" for subnet in bridge.subnets}
     for entry, attachment in members:
         for key, address in (("ip", attachment.ip), ("ip6", attachment.ip6)):
             if not address:
                 continue
             message = _misfit(bridge, address)
-            if not message and address in owners:
-                message = f"{address} is already the address of {owners[address]}; choose another"
+            if not message and (owner := owners.get(address.packed)):
+                message = f"{address} is already the address of {owner}; choose another"
             if message:
                 yield draft.document.problem((*draft.plugs[entry.node.name, bridge.name], key), message)
-            owners.setdefault(address, quoted(entry.node.name))
+            owners.setdefault(address.packed, quoted(entry.node.name))
 
 
 def _room(draft: Draft, bridge: Bridge, members: list[Member]) -> Iterator[Problem]:
@@ -158,14 +183,14 @@ def _room(draft: Draft, bridge: Bridge, members: list[Member]) -> Iterator[Probl
         message = f"{total} namespaces on one bridge; the kernel allows {MAX_PORTS}: spread them over several bridges"
         yield draft.document.problem_at_key(path, message)
     for i, subnet in enumerate(bridge.subnets if members else ()):
-        fixed = {a.ip if subnet.version == 4 else a.ip6 for _, a in members} - {None}
-        wanted = sum(e.copies for e, a in members if not (a.ip if subnet.version == 4 else a.ip6))
+        fixed = [(entry.copies, a.ip if subnet.version == 4 else a.ip6) for entry, a in members]
+        wanted = sum(copies for copies, address in fixed if not address)
         ranged = bridge.ip_range if subnet.version == 4 else None
         span = ranged or subnet
-        taken = {gateway(bridge, subnet), subnet.network_address, *fixed}
-        if subnet.version == 4:
-            taken.add(subnet.broadcast_address)
-        free = span.num_addresses - sum(address in span for address in taken if address)
+        used = [gateway(bridge, subnet), subnet.network_address, *(address for _, address in fixed if address)]
+        used += [subnet.broadcast_address] if subnet.version == 4 else []
+        taken = {address.packed: address for address in used}
+        free = span.num_addresses - sum(address in span for address in taken.values())
         if wanted > free:
             bits = (wanted + len(taken) - 1).bit_length()
             message = f"{span} has {free} free addresses, but {wanted} namespaces need one; "

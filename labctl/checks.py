@@ -10,16 +10,15 @@ from collections.abc import Iterator
 from itertools import islice
 
 from labctl.addressing import addressing
-from labctl.document import MAX_PROBLEMS
 from labctl.draft import Draft
-from labctl.errors import Problem
+from labctl.errors import MAX_PROBLEMS, Problem
 from labctl.names import names
 from labctl.wiring import wiring
 
 
 def meaning(draft: Draft) -> list[Problem]:
-    """Everything wrong with a draft, or the first hundred problems."""
-    return list(islice(_problems(draft), MAX_PROBLEMS))
+    """Everything wrong with a draft, or more problems than are told."""
+    return list(islice(_problems(draft), MAX_PROBLEMS + 1))
 
 
 def _problems(draft: Draft) -> Iterator[Problem]:

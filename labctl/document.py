@@ -14,14 +14,13 @@ from typing import Any, NoReturn
 
 import yaml
 
-from labctl.errors import Problem, TopologyError, UsageError
+from labctl.errors import MAX_PROBLEMS, Problem, TopologyError, UsageError
 from labctl.syntax import complaint, decode, kind, leftover, place, quoted, refuse_directives, typed
 
 MAX_BYTES = 1 << 20
-MAX_VALUES = 50_000  # each alias counted as all that it stands for
+MAX_VALUES = 25_000  # each alias counted as all that it stands for
 LONG = 100  # characters of a text that count as one more value: a long one can have an alias, too
 MAX_DEPTH = 32
-MAX_PROBLEMS = 100  # with more, the file is not what its author thinks it is
 
 Place = tuple[int, int]  # line and column, from 1
 Steps = tuple[str, ...]  # the way to a value: ("bridges", "docker0", "subnet") or ("links", "0")
@@ -273,7 +272,7 @@ class _Composer:
 
     def _problem(self, at: Place, message: str) -> None:
         self.problems.append(Problem(self.file, *at, message))
-        if len(self.problems) >= MAX_PROBLEMS:
+        if len(self.problems) > MAX_PROBLEMS:
             raise _EnoughError
 
     def _give_up(self, at: Place, message: str) -> NoReturn:

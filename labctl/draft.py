@@ -7,13 +7,15 @@ cannot be read becomes a problem and is left out, so that the rest can still be 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from ipaddress import IPv6Address, ip_network
 from typing import Any, TypeVar
 
 from labctl import notation
-from labctl.document import Document, Steps
-from labctl.errors import Problem
+from labctl.document import Document, Steps, Value
+from labctl.errors import MAX_PROBLEMS, Problem
 from labctl.syntax import quoted
 from labctl.written import Attachment, Bridge, Cable, CableEnd, IPAddress, Network, Node, Run, StaticRoute
 
@@ -53,14 +55,29 @@ class Draft:
     aside: set[Steps] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
 
+    @cached_property
+    def lacks_cables(self) -> bool:
+        """Whether a cable is among what was set aside."""
+        return any(aside[0] == "links" for aside in self.aside)
+
     def item(self, path: Steps, number: int) -> Steps:
         """The path to an item of a list, which may be written as a single value."""
         return (*path, str(number)) if isinstance(self.document.find(path).data, list) else path
 
 
 def draft(document: Document, faulty: Collection[Steps]) -> Draft:
-    """Read all entries but those with faults of shape."""
+    """Read all entries but those with faults of shape. With more problems than are told, the rest is not read."""
     made = Draft(document, aside={path[:2] for path in faulty})
+    with suppress(_EnoughError):
+        _read(made)
+    return made
+
+
+class _EnoughError(Exception):
+    """There are more problems than are told."""
+
+
+def _read(made: Draft) -> None:
     for at in _entries(made, "bridges"):
         if bridge := _bridge(at):
             made.bridges[bridge.name] = bridge
@@ -74,15 +91,15 @@ def draft(document: Document, faulty: Collection[Steps]) -> Draft:
             made.cables[int(at.name)] = cable
         else:
             made.aside.add(at.path)
-    return made
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _At:
     """A place in a document, to read from."""
 
     document: Document
     path: Steps
+    value: Value
     problems: list[Problem]
 
     @property
@@ -91,25 +108,25 @@ class _At:
 
     @property
     def data(self) -> Any:
-        return self.document.find(self.path).data
+        return self.value.data
 
     @property
     def text(self) -> str:
         """A scalar as written: 1.10 in an environment is not 1.1."""
-        return self.document.find(self.path).text
+        return self.value.text
 
     def __contains__(self, key: str) -> bool:
-        return key in self.document.find(self.path).children
+        return key in self.value.children
 
     def __truediv__(self, key: str) -> _At:
-        return _At(self.document, (*self.path, key), self.problems)
+        return _At(self.document, (*self.path, key), self.value.children[key], self.problems)
 
     def __iter__(self) -> Iterator[_At]:
         """The entries of a mapping or the items of a list."""
-        return (self / key for key in self.document.find(self.path).children)
+        return (self / key for key in self.value.children)
 
     def get(self, key: str, default: Any = None) -> Any:
-        return (self / key).data if key in self else default
+        return self.value.children[key].data if key in self else default
 
     def all(self, key: str) -> list[_At]:
         """The items of a list, or the one value that may stand for a list; none without the key."""
@@ -133,11 +150,13 @@ class _At:
         return tuple(value for item in self.all(key) if (value := item.read(notation)) is not None)
 
     def problem(self, message: str) -> None:
-        self.problems.append(self.document.problem(self.path, message))
+        self.problems.append(Problem(self.document.file, self.value.line, self.value.column, message))
+        if len(self.problems) > MAX_PROBLEMS:
+            raise _EnoughError
 
 
 def _entries(made: Draft, kind: str) -> list[_At]:
-    root = _At(made.document, (), made.problems)
+    root = _At(made.document, (), made.document.root, made.problems)
     return [at for at in root / kind if at.path not in made.aside] if kind in root else []
 
 

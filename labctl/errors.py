@@ -11,8 +11,10 @@ LabError                 exit status 1
 from __future__ import annotations
 
 import errno as errnos
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+MAX_PROBLEMS = 100  # with more, the file is not what its author thinks it is
 
 
 @dataclass(frozen=True, order=True)
@@ -49,12 +51,16 @@ class UsageError(LabError):
 
 
 class TopologyError(LabError):
-    """A topology file that cannot be used: every problem, in the file's order."""
+    """A topology file that cannot be used: its problems in the file's order, and a word if there are too many."""
 
     exit_status = 2
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(sorted(problems))
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        first = sorted(set(problems))[: MAX_PROBLEMS + 1]
+        if len(first) > MAX_PROBLEMS:
+            message = f"more than {MAX_PROBLEMS} problems; mend those above, then look for the rest"
+            first[-1] = replace(first[-1], message=message)
+        self.problems = tuple(first)
         super().__init__("\n".join(map(str, self.problems)))
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
-from labctl.document import Document, Steps
+from labctl.document import Document, Steps, Value
 from labctl.draft import Draft, Entry
 from labctl.errors import Problem
 from labctl.state import LAB
@@ -23,8 +24,9 @@ PREFIX = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,31})?")
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 WORD_RULE = "use letters, digits, '-', '_' and '.', starting with a letter or digit"
 HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?)*")
-SYSCTL = re.compile(r"net(\.[A-Za-z0-9_-]+)+")
+SYSCTL = re.compile(r"net(\.[A-Za-z0-9_-]++)++")  # possessive: nothing is remembered of each part of a long text
 
+SEPARATORS = {"extra_hosts": "[:=]", "sysctls": "="}  # what follows a name where these are lists of texts
 RESERVED_NODES = {"host": "the lab's host", "all": "all namespaces"}
 RESERVED_INTERFACES = {"lo", "all", "default"}  # the kernel's: the loopback, and two directories of sysctls
 
@@ -108,23 +110,32 @@ def _node_name(written: str, longest: str) -> str:
 def _contents(draft: Draft) -> Iterator[Problem]:
     """Texts inside one namespace that only look right."""
     for name, entry in draft.entries.items():
-        for where, wrong in (*_host_names(entry), *_settings(entry), *_commands(entry)):
+        items: dict[str, dict[str, str]] = {}
+        for where, wrong in chain(_host_names(entry), _settings(entry), _commands(entry)):
             path = ("namespaces", name, *where)
-            found = _existing(draft, path)
+            found = _existing(draft, path, items)
             place = draft.document.problem_at_key if found == path else draft.document.problem
             yield place(found, wrong)
 
 
-def _existing(draft: Draft, path: Steps) -> Steps:
+def _existing(draft: Draft, path: Steps, items: dict[str, dict[str, str]]) -> Steps:
     """The way to what a path means in the form that the file uses: a list item, or the value of a short form."""
-    value, found = draft.document.root, []
+    value, found = draft.document.root, list[str]()
     for step in path:
-        same = [i for i, item in value.children.items() if isinstance(value.data, list) and item.text.startswith(step)]
-        if step not in value.children and not same:
+        if isinstance(value.data, list) and (key := found[-1]) in SEPARATORS:
+            if key not in items:
+                items[key] = _named(value, SEPARATORS[key])
+            step = items[key][step]
+        if step not in value.children:
             break
-        found.append(step if step in value.children else same[0])
-        value = value.children[found[-1]]
+        found.append(step)
+        value = value.children[step]
     return tuple(found)
+
+
+def _named(texts: Value, separator: str) -> dict[str, str]:
+    """The items of a list by name; a name that is wrong twice is wrong the first time."""
+    return {re.split(separator, item.text, maxsplit=1)[0]: i for i, item in reversed(texts.children.items())}
 
 
 def _host_names(entry: Entry) -> Iterator[tuple[Steps, str]]:
@@ -134,7 +145,7 @@ def _host_names(entry: Entry) -> Iterator[tuple[Steps, str]]:
     for plug in node.networks:
         names += [(("networks", plug.bridge, "aliases", str(i)), alias) for i, alias in enumerate(plug.aliases)]
     for where, name in names:
-        if not HOST_NAME.fullmatch(name) or len(name) > MAX_NAME + 1:
+        if len(name) > MAX_NAME + 1 or not HOST_NAME.fullmatch(name):
             yield where, f"{quoted(name)} cannot be a host's name; use at most 64 letters, digits, '-' and '.'"
 
 

@@ -7,15 +7,16 @@ reach the user. Its choices between types are lists of types, never `anyOf`, so 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from bisect import bisect
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labctl.document import MAX_PROBLEMS, Document, Steps, Value
-from labctl.errors import Problem
+from labctl.document import Document, Steps, Value
+from labctl.errors import MAX_PROBLEMS, Problem
 from labctl.syntax import kind, plain, quoted
 
 if TYPE_CHECKING:
@@ -27,16 +28,34 @@ Fault = tuple[Steps, Problem]  # the way to what is wrong, and the sentence
 
 
 def faults(document: Document) -> list[Fault]:
-    """Everything in a document that the schema does not allow, or the first hundred faults."""
+    """Everything in a document that the schema does not allow, or more faults than are told."""
     found = (fault for error in _errors(document.data) for fault in _explain(error, document))
-    return list(islice(found, MAX_PROBLEMS))
+    return list(islice(found, MAX_PROBLEMS + 1))
 
 
 def did_you_mean(word: str, known: Sequence[str], otherwise: str = "") -> str:
     """A hint to follow a message about an unknown word."""
-    some = [name for name in islice(known, 500) if len(name) <= 64]  # enough for people, bounded for the hostile
-    close = get_close_matches(word[:64], some, n=1) or [name for name in some if name.lower() == word.lower()]
+    some = [name for name in islice(known, 1000) if len(name) <= MOST_LETTERS]
+    close = _closest(word, some) or [name for name in some if name.lower() == word.lower()]
     return f"; did you mean {quoted(close[0])}?" if close else otherwise and f"; {otherwise}"
+
+
+def _closest(word: str, known: Sequence[str]) -> list[str]:
+    """The known word most like this one, or none. Of many, only those that begin or end alike: difflib is slow."""
+    if len(known) > 20:
+        backwards = _neighbours(word[::-1], [name[::-1] for name in known])
+        known = [*_neighbours(word, known), *(name[::-1] for name in backwards)]
+    return get_close_matches(word[:MOST_LETTERS], known, n=1)
+
+
+def _neighbours(word: str, known: Iterable[str]) -> list[str]:
+    """The ten words around it in a dictionary."""
+    ordered = sorted(known)
+    at = bisect(ordered, word)
+    return ordered[max(0, at - 5) : at + 5]
+
+
+MOST_LETTERS = 32  # of words that are compared; difflib's time grows with the square
 
 
 @cache
@@ -106,7 +125,7 @@ def _unknown(key: str, allowed: Sequence[str]) -> str:
 def _close(key: str, allowed: Sequence[str]) -> str:
     """The allowed key that was probably meant."""
     ours = OTHER_WORDS.get(key, "")
-    return ours if ours in allowed else next(iter(get_close_matches(key[:64], allowed, n=1)), "")
+    return ours if ours in allowed else next(iter(_closest(key, allowed)), "")
 
 
 OTHER_WORDS = {

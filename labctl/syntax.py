@@ -89,6 +89,8 @@ def complaint(error: yaml.MarkedYAMLError, source: str, file: str) -> Problem:
         message = next((ours for theirs, ours in TABLE.items() if theirs in said), f"not YAML: {said}; check this line")
     if error.context_mark and "does not end" in message:
         mark = error.context_mark  # where it was opened is more useful than the end of the file
+    if mark and mark.index >= len(source):
+        return problem_at(source, file, message)  # to libyaml the text ends on a line of its own
     return Problem(file, *place(mark), message)
 
 
@@ -141,12 +143,15 @@ def plain(text: str, most: int = 40) -> str:
 
 def problem_at(before: str, file: str, message: str) -> Problem:
     """A problem with what follows the text `before`."""
-    return Problem(file, before.count("\n") + 1, len(before) - before.rfind("\n"), message)
+    lines = BREAK.split(before)
+    return Problem(file, len(lines), len(lines[-1]) + 1, message)
 
 
 UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-CONTENT = re.compile(r"^[ \t]*([^\s#])", re.MULTILINE)
-AFTERWARDS = re.compile(r"^[ \t]*(?!\.\.\.\s)([^\s#])", re.MULTILINE)
+BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # what ends a line to libyaml
+START = "(?:^|(?<=[\n\r\x85\u2028\u2029]))[ \t]*"
+CONTENT = re.compile(START + "([^ \t\n\r\x85\u2028\u2029#])")
+AFTERWARDS = re.compile(START + r"(?!\.\.\.\s)([^ \t\n\r\x85\u2028\u2029#])")
 
 WORDS: dict[str, Scalar] = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
 WORDS |= {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from labctl.checks import meaning
-from labctl.document import MAX_PROBLEMS, parse
+from labctl.document import parse
 from labctl.draft import Draft, Entry, draft
-from labctl.errors import TopologyError
+from labctl.errors import MAX_PROBLEMS, TopologyError
 from labctl.names import lab_name
 from labctl.shape import faults
 from labctl.written import (
@@ -47,16 +47,23 @@ __all__ = [
 
 
 def load(text: bytes, file: str) -> Topology:
-    """The topology that a file describes, or a TopologyError with all that is wrong with it (the first hundred)."""
+    """The topology that a file describes, or a TopologyError with all that is wrong with it.
+
+    With more problems than are told, no further step is made: it would have to know which entries it can rely on.
+    """
     document = parse(text, file)
     found = faults(document)
     problems = [problem for _, problem in found]
-    if all(len(path) > 1 for path, _ in found):  # with a top-level key misspelt, the rest would be misunderstood
-        drafted = draft(document, [path for path, _ in found])
-        problems += [*drafted.problems, *meaning(drafted)]
-        if not problems:
-            return _topology(drafted)
-    raise TopologyError(sorted(set(problems))[:MAX_PROBLEMS])
+    misspelt = any(len(path) < 2 for path, _ in found)  # a top-level key: the rest would be misunderstood
+    if misspelt or len(problems) > MAX_PROBLEMS:
+        raise TopologyError(problems)
+    drafted = draft(document, [path for path, _ in found])
+    problems += drafted.problems
+    if len(drafted.problems) <= MAX_PROBLEMS:
+        problems += meaning(drafted)
+    if problems:
+        raise TopologyError(problems)
+    return _topology(drafted)
 
 
 def _topology(drafted: Draft) -> Topology:

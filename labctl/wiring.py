@@ -5,21 +5,22 @@ Knows names and who refers to whom. Whether the addresses on a bridge fit it is 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from ipaddress import ip_network
-from itertools import islice
+from itertools import chain, islice
 
-from labctl.addressing import MIN_MTU_IPV6
+from labctl.addressing import MIN_MTU_IPV6, Space
 from labctl.document import Steps
 from labctl.draft import Draft, Entry
 from labctl.errors import Problem
 from labctl.names import interface_name
 from labctl.shape import did_you_mean
+from labctl.state import MAIN_TABLE
 from labctl.syntax import plain, quoted
 from labctl.written import CableEnd, IPAddress, Network, StaticRoute
 
+IPV6_METRIC = 1024  # the kernel's, of a route for which the file has none, or 0
 Socket = tuple[Steps, CableEnd]  # an end of a cable, and the way to it
 
 
@@ -54,7 +55,7 @@ def _single(entry: Entry) -> tuple[str, ...]:
 
 
 def _cables(draft: Draft) -> Iterator[Problem]:
-    single = {name for entry in draft.entries.values() for name in _single(entry)}
+    single = dict.fromkeys(name for entry in draft.entries.values() for name in _single(entry))
     for number, cable in draft.cables.items():
         path: Steps = ("links", str(number))
         for i, end in enumerate(cable.ends):
@@ -71,7 +72,7 @@ def _cables(draft: Draft) -> Iterator[Problem]:
             yield draft.document.problem((*path, "mtu"), message)
 
 
-def _no_such_node(draft: Draft, name: str, single: set[str]) -> str:
+def _no_such_node(draft: Draft, name: str, single: Collection[str]) -> str:
     if name == "host":
         return "a cable cannot end on the host; use a bridge, on which the host has an address"
     for base in (name, name.rpartition("-")[0]):
@@ -91,17 +92,16 @@ def _part(draft: Draft, where: Steps, key: str) -> Steps:
 
 def _networks(draft: Draft, entry: Entry, own: list[Socket]) -> Iterator[Problem]:
     path = ("namespaces", entry.node.name)
-    known = list(draft.bridges)
     for plug in entry.node.networks:
         if plug.bridge not in draft.bridges and ("bridges", plug.bridge) not in draft.aside:
+            known = list(draft.bridges)
             otherwise = f"the bridges are {', '.join(map(plain, known[:9]))}" if known else "add it under 'bridges'"
             message = f"unknown bridge {quoted(plug.bridge)}" + did_you_mean(plug.bridge, known, otherwise)
             yield draft.document.problem_at_key(draft.plugs[entry.node.name, plug.bridge], message)
     if entry.alone and entry.node.networks:
         message = "'network_mode: none' and 'networks' contradict each other; remove one of them"
         yield draft.document.problem((*path, "network_mode"), message)
-    cables_unknown = any(aside[0] == "links" for aside in draft.aside)
-    if not (entry.alone or entry.node.networks or own or cables_unknown):
+    if not (entry.alone or entry.node.networks or own or draft.lacks_cables):
         message = f"namespace {quoted(entry.node.name)} has no networks; "
         message += "name a bridge under 'networks', give it a cable under 'links', or write 'network_mode: none'"
         yield draft.document.problem_at_key(path, message)
@@ -146,12 +146,12 @@ def _own_addresses(draft: Draft, entry: Entry, own: list[Socket]) -> Iterator[Pr
         found += [((*where, key), ip) for key, ip in (("ip", plug.ip), ("ip6", plug.ip6)) if ip]
     for where, end in own:
         found += [((*where, key), interface.ip) for key, interface in (("ip", end.ip), ("ip6", end.ip6)) if interface]
-    seen: set[IPAddress] = set()
+    seen: set[bytes] = set()
     for path, address in found:
-        if address in seen:
+        if address.packed in seen:
             message = f"{quoted(entry.node.name)} has the address {address} already; choose another"
             yield draft.document.problem(path, message)
-        seen.add(address)
+        seen.add(address.packed)
 
 
 # --- routes --------------------------------------------------------------------------------------------------------
@@ -164,24 +164,20 @@ class _Reach:
     networks: dict[str, list[Network]] = field(default_factory=dict)
     unknown: bool = False  # something it is plugged into has a problem of its own
 
-    def through(self, dev: str | None) -> Collection[Network]:
+    def through(self, dev: str | None) -> Iterable[Network]:
         """The networks on one interface, or on all."""
-        return self.networks.get(dev, []) if dev else self._all
+        return self.networks.get(dev, []) if dev else chain.from_iterable(self.networks.values())
 
     def has(self, address: IPAddress, dev: str | None) -> bool:
         """Whether an address is on one of them. Interfaces and routes may be thousands: never all by all."""
         if dev:
             return any(address in network for network in self.through(dev))
-        lengths = self._lengths[address.version]
-        return any(ip_network((address, length), strict=False) in self._all for length in lengths)
+        point = (address.version, int(address))
+        return self._space.meets(point, point)
 
     @cached_property
-    def _all(self) -> dict[Network, None]:
-        return dict.fromkeys(network for networks in self.networks.values() for network in networks)
-
-    @cached_property
-    def _lengths(self) -> dict[int, set[int]]:
-        return {version: {n.prefixlen for n in self._all if n.version == version} for version in (4, 6)}
+    def _space(self) -> Space:
+        return Space(self.through(None))
 
 
 def _reach(draft: Draft, entry: Entry, own: list[Socket]) -> _Reach:
@@ -194,7 +190,7 @@ def _reach(draft: Draft, entry: Entry, own: list[Socket]) -> _Reach:
         bridge = draft.bridges.get(plug.bridge)
         reach.networks[plug.interface or next(free)] = list(bridge.subnets) if bridge else []
         reach.unknown |= bridge is None
-    reach.unknown |= any(aside[0] == "links" for aside in draft.aside)
+    reach.unknown |= draft.lacks_cables
     return reach
 
 
@@ -202,26 +198,30 @@ def _routes(draft: Draft, entry: Entry, own: list[Socket]) -> Iterator[Problem]:
     if not entry.routes:
         return
     reach = _reach(draft, entry, own)
-    seen: dict[tuple[Network, int | None, int | None], str] = {}
+    seen: set[tuple[bytes, int, int, int]] = set()
     for path, route in entry.routes:
         where, wrong = _unreachable(route, reach)
         if wrong:
             yield draft.document.problem((*path, where), wrong)
-        key = (route.to, route.metric, route.table)
+        metric = route.metric or IPV6_METRIC * (route.to.version == 6)
+        key = (route.to.network_address.packed, route.to.prefixlen, metric, route.table or MAIN_TABLE)
         if key in seen:
             message = f"a second route to {route.to}; remove one, or give them different metrics"
             yield draft.document.problem(path, message)
-        seen[key] = path[-1]
+        seen.add(key)
 
 
 def _unreachable(route: StaticRoute, reach: _Reach) -> tuple[str, str]:
     """The key that makes a route impossible, and why."""
     if route.dev and route.dev not in reach.networks and route.dev != "lo":
+        if reach.unknown:
+            return "", ""
         known = list(reach.networks)
         hint = did_you_mean(route.dev, known, f"it has {', '.join(map(plain, known[:9])) or 'none'}")
-        return ("dev", "" if reach.unknown else f"this namespace has no interface {quoted(route.dev)}{hint}")
+        return "dev", f"this namespace has no interface {quoted(route.dev)}{hint}"
     link_local = bool(route.dev and route.via and route.via.is_link_local)
     if route.via and not reach.unknown and not link_local and not reach.has(route.via, route.dev):
-        networks = ", ".join(map(str, islice(reach.through(route.dev), 4))) or "no network with addresses"
+        some = list(dict.fromkeys(map(str, islice(reach.through(route.dev), 9))))
+        networks = ", ".join(some[:4]) or "no network with addresses"
         return "via", f"{route.via} is not on a network of this namespace ({networks}); name a neighbour there"
     return "", ""

@@ -59,6 +59,8 @@ def test_good_file(file: Path) -> None:
 # --- what cannot announce itself in a comment ----------------------------------------------------------------------
 
 EMPTY = "1:1: the file is empty; describe a network, or start with 'labctl init'"
+DIRECTIVE = "a line that starts with '%' is a YAML directive; remove it, topologies need none"
+LEFTOVER = "text after the end of the topology; remove it, or check the brackets and indentation above"
 TAB = "1:1: a tab cannot indent YAML; use spaces"
 DEEP = "nested more than 32 levels deep; a topology is never that deep"
 MAPPING = "the file holds {}; a topology is made of keys such as 'namespaces:'"
@@ -75,6 +77,14 @@ MAPPING = "the file holds {}; a topology is made of keys such as 'namespaces:'"
         pytest.param(b"''", "1:1: " + MAPPING.format("the text ''"), id="empty-text"),
         pytest.param(b"\xef\xbb\xbf", EMPTY, id="byte-order-mark-alone"),
         pytest.param(b"\tname: x\n", TAB, id="tab-first"),
+        pytest.param(b"#\r%TAG ! x\r---\r", "2:1: " + DIRECTIVE, id="directive-after-a-carriage-return"),
+        pytest.param("#\x85%YAML 1.2\x85".encode(), "2:1: " + DIRECTIVE, id="directive-after-a-next-line"),
+        pytest.param(b"a: 1\r...\rb: 2\r", "3:1: " + LEFTOVER, id="text-after-the-end-and-a-carriage-return"),
+        pytest.param("a: 1\n...\n\xa0\n".encode(), "3:1: " + LEFTOVER, id="no-break-space-after-the-end"),
+        pytest.param(
+            b"a: 1\rb: \x01\r", "2:4: a control character (U+0001) cannot be in YAML; remove it", id="control"
+        ),
+        pytest.param(b"a: 1\nb", "2:2: expected a ':' after the key; write 'key: value'", id="no-newline-at-the-end"),
         pytest.param(b"name: caf\xe9\n", "1:10: not UTF-8 text (byte 9 is 0xe9); save the file as UTF-8", id="latin-1"),
         pytest.param(
             b"\xef\xbb\xbfname: \xff\n",
@@ -103,7 +113,7 @@ MAPPING = "the file holds {}; a topology is made of keys such as 'namespaces:'"
         pytest.param(b"x" * MAX_BYTES, "1:1: " + MAPPING.format(f"the text '{'x' * 37}...'"), id="1-mib-of-text"),
         pytest.param(
             b"a: [" + b"x," * 60_000 + b"]",
-            "1:100003: more than 50000 values, aliases counted; use 'count', or several topologies",
+            "1:50003: more than 25000 values, aliases counted; use 'count', or several topologies",
             id="values",
         ),
     ],
@@ -112,9 +122,15 @@ def test_bad_text(text: bytes, problem: str) -> None:
     assert problems(text) == [problem]
 
 
-def test_no_more_than_a_hundred_problems() -> None:
-    text = b"namespaces:\n" + b"".join(b"  n%d: {networks: [x]}\n" % number for number in range(1000))
-    assert len(problems(text)) == 100
+def test_a_hundred_problems_and_a_word_on_the_rest() -> None:
+    lines = [b"namespaces:\n", *(b"  n%d: {networks: [x]}\n" % number for number in range(1000))]
+    unknown = "unknown bridge 'x'; add it under 'bridges'"
+    all_told, too_many = problems(b"".join(lines[:101])), problems(b"".join(lines))
+    assert (len(all_told), all_told[-1]) == (100, f"101:20: {unknown}")
+    assert (too_many[:-1], too_many[-1]) == (
+        all_told,
+        "102:21: more than 100 problems; mend those above, then look for the rest",
+    )
 
 
 # --- what cannot be read -------------------------------------------------------------------------------------------

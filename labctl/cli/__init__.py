@@ -62,7 +62,7 @@ def _status(words: list[str]) -> int:
 
 
 def _plain(words: list[str]) -> bool:
-    """Carries out `exec NODE [--] COMMAND…`, `ps`, `down [LAB]` and `up FILE [--isolated]`; False for all else."""
+    """Carries out `exec NODE [--] COMMAND…`, `ps`, `down [LAB]`, `up FILE [--isolated]` and `validate FILE…`."""
     match words:
         case ["exec", node, *command] if command and not node.startswith("-") and not _options(command[:1]):
             from labctl.cli import exec_
@@ -80,6 +80,10 @@ def _plain(words: list[str]) -> bool:
             from labctl.cli import up
 
             up.run(file, isolated=bool(rest))
+        case ["validate", *checked] if checked and not _options(checked):
+            from labctl.cli import files
+
+            sys.exit(files.validate(checked, as_json=False))
         case _:
             return False
     return True

@@ -18,10 +18,10 @@ class HostLink:
 
 
 def ours(link: HostLink, record: Record) -> bool:
-    """Whether a link of the host is the lab's: by its alias or, before it got one, by its group and its name."""
-    if link.alias:
-        return has_mark(link, record.lab)
-    return bool(link.group) and link.group == record.leases.group and link.name in record.host_links
+    """Whether a link of the host is the lab's: by its alias or, where it has not got one yet or somebody wrote another
+    over it, by its group together with its name and its index."""
+    grouped = bool(link.group) and link.group == record.leases.group
+    return has_mark(link, record.lab) or (grouped and record.host_links.get(link.name) == link.index)
 
 
 def has_mark(link: HostLink, lab: str) -> bool:

@@ -50,10 +50,10 @@ class Record:
         return {item.name for item in self.state.items if isinstance(item, Sysctl) and item.node == HOST}
 
     @cached_property
-    def host_links(self) -> frozenset[str]:
-        """The names of the lab's interfaces in the host's namespace."""
+    def host_links(self) -> dict[str, int]:
+        """The lab's interfaces in the host's namespace: names and indexes."""
         ends = (end for item in self.state.items if isinstance(item, Link) for end in item.ends)
-        return frozenset(end.name for end in ends if end.node == HOST)
+        return {end.name: end.index for end in ends if end.node == HOST}
 
     def has_rules(self) -> bool:
         return any(isinstance(item, Ruleset) for item in self.state.items)

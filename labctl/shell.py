@@ -116,7 +116,7 @@ def _set_port(before: Port | None, after: Port, prefix: str) -> Iterator[str]:
     command = f"{_ip(after.node, prefix)} link set {after.name}"
     if settings := " ".join(_settings(before, after)):
         yield f"{command} {settings}"
-    if after.isolated != (before.isolated if before else False):
+    if after.isolated != (before is not None and before.isolated and before.master == after.master):
         yield f"bridge link set dev {after.name} isolated {'on' if after.isolated else 'off'}"
     if before and after.link_local != before.link_local:
         words = [f"{name}={value}" for name, value in link_local_settings(after)]

@@ -125,7 +125,7 @@ def _set_port(before: Port, after: Port, indexes: Indexes) -> Iterator[Message]:
         attributes.append(("IFLA_AF_SPEC", {"attrs": [ipv6]}))
     if attributes:
         yield after.node, encode("ifinfmsg", netlink.RTM_SETLINK, 0, fields, attributes)
-    if before.isolated != after.isolated:
+    if after.isolated != (before.isolated and before.master == after.master):  # a port's settings go with its bridge
         yield after.node, _isolated(after)
     if before.up != after.up:
         message = bytearray(_up(after.up))

@@ -177,11 +177,16 @@ class Machine:
             pytest.fail(f"{command}: still running after {patience} s")
         return Done(command, running.returncode, stdout, stderr)
 
-    def ok(self, command: str, text: str = "") -> str:
+    def ok(self, command: str, text: str = "", patience: float = PATIENCE) -> str:
         """What a shell command that must succeed prints."""
-        done = self.run(command, text)
+        done = self.run(command, text, patience)
         assert done.status == 0, f"{command}: exit status {done.status}\n{done.stdout}{done.stderr}"
         return done.stdout
+
+    def script(self, name: str, arguments: str, patience: float = PATIENCE) -> str:
+        """What a Python script of this folder prints, run by whoever runs labctl; it must succeed."""
+        python = f"user env PATH={SCRATCH}/python/bin:{os.environ['PATH']} python3" if self.by_user else sys.executable
+        return self.ok(f"{python} {self.seen(Path(__file__).with_name(name))} {arguments}", patience=patience)
 
     @property
     def by_user(self) -> bool:
@@ -206,9 +211,7 @@ class Machine:
 
     def observe(self, arguments: str) -> dict[str, dict[str, str]]:
         """What observer.py, run in the machine, sees: several states, without the services that soon end."""
-        observer = self.seen(Path(__file__).with_name("observer.py"))
-        python = f"user env PATH={SCRATCH}/python/bin:{os.environ['PATH']} python3" if self.by_user else sys.executable
-        states = json.loads(self.ok(f"{python} {observer} {arguments}"))
+        states = json.loads(self.script("observer.py", arguments))
         return {
             name: {key: item for key, item in state.items() if key not in FLEETING} for name, state in states.items()
         }

@@ -1,6 +1,7 @@
 """Run inside a private machine: labctl with one thing going wrong at one step, at every step in turn.
 
-    saboteur.py SCENARIO WAY [isolated]     prints {"steps": …, "injections": …, "failures": […]} as JSON
+    saboteur.py SCENARIO WAY [isolated] [STEP… | FIRST:EVERY]
+                                            prints {"steps": …, "injections": …, "failures": […]} as JSON
 
 A step is whatever changes the machine: a netlink message, a system call on namespaces and mounts, a file written,
 made, renamed or removed, a process started or signalled. Each injection is a process of its own, forked from this one:
@@ -29,7 +30,7 @@ from typing import Any
 
 from labctl import cli, lab, removal
 from labctl.errors import LabError
-from labctl.linux import libc, netlink, nft, processes, store
+from labctl.linux import libc, netlink, nft, processes, rootless, store
 from labctl.topology import load
 from labctl.written import Topology
 
@@ -313,10 +314,13 @@ class Trial:
 
 
 def main(scenario: str, way: str, *options: str) -> None:
+    rootless.admit(starting=True)
     watch()
     trial = Trial(scenario, way, "isolated" in options)
     steps = trial.steps()
     chosen = [int(word) for word in options if word.isdigit()] or range(1, steps + 1)
+    for first, _, every in (word.partition(":") for word in options if ":" in word):
+        chosen = range(int(first), steps + 1, int(every))
     failures: list[str] = []
     for number in chosen:
         try:
@@ -327,6 +331,7 @@ def main(scenario: str, way: str, *options: str) -> None:
             if difference(trial.empty, view()) or len(failures) == 5:
                 break  # the machine is spoilt
     print(json.dumps({"steps": steps, "injections": len(chosen), "failures": failures}))
+    rootless.leave()
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 RUN = Path("/run/labctl")  # tmpfs: gone at a reboot, as the namespaces are
 NETNS = Path("/run/netns")  # where ip(8) looks for names
+HOLDER = ".holder"  # in an ordinary user's /run/labctl: who holds their namespaces
 
 PRISTINE = "/"  # no node's name: a namespace in which nobody changed anything
 
@@ -69,8 +70,8 @@ class Place:
 
 
 def rootless() -> bool:
-    """Whether the labs are an ordinary user's; there /run/labctl is a folder of the user's (rootless.py)."""
-    return os.geteuid() != 0 or libc.is_mount(str(RUN))
+    """Whether the labs are an ordinary user's: not root, or root only of namespaces that a holder keeps (rootless.py)."""
+    return os.geteuid() != 0 or (RUN / HOLDER).exists()
 
 
 class Namespaces:

@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from labctl.linux import libc
-from labctl.linux.place import RUN, Place
+from labctl.linux.place import RUN, Place, rootless
 from labctl.state import Service
 
 MARK, DIGEST, MACHINE, NETNS = "LABCTL_SERVICE", "LABCTL_DIGEST", "LABCTL_MACHINE", "LABCTL_NETNS"
@@ -62,7 +61,7 @@ def marked(lab: str) -> list[int]:
 
 def machine() -> str:
     """What tells this machine's labs from those of a container or an ordinary user on it: where they are kept."""
-    folder = os.stat(RUN if libc.is_mount(str(RUN)) else RUN.parent)
+    folder = os.stat(RUN if rootless() else RUN.parent)
     return f"{folder.st_dev}:{folder.st_ino}"
 
 

@@ -21,9 +21,8 @@ from typing import NoReturn
 
 from labctl.errors import LabError
 from labctl.linux import libc
-from labctl.linux.place import NETNS, RUN
+from labctl.linux.place import HOLDER, NETNS, RUN
 
-HOLDER = ".holder"  # in the user's folder: who holds the namespaces; locked shared by everybody inside
 MARK = "LABCTL_HOLDER"  # in the holder's environment: the user's folder
 KINDS = {"user": libc.CLONE_NEWUSER, "mnt": libc.CLONE_NEWNS, "net": libc.CLONE_NEWNET}
 FOREVER = "2147483647"
@@ -92,7 +91,7 @@ def _opened(folder: Path) -> int:
 
 
 def _held(folder: Path, opened: int) -> tuple[int, int]:
-    """A shared lock and the process that holds the namespaces, which is started if there is none."""
+    """The lock that everybody inside shares, and the process that holds the namespaces; it is started if need be."""
     while True:
         lock = os.open(HOLDER, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=opened)
         for kind in (fcntl.LOCK_SH, fcntl.LOCK_EX):

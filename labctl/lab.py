@@ -15,7 +15,7 @@ from labctl.linux.place import Place, must_be_root
 from labctl.plan import Op, Plan, plan
 from labctl.record import Leases, Record
 from labctl.removal import neighbours, others, remove, restorable
-from labctl.state import State, Sysctl
+from labctl.state import Ruleset, State, Sysctl
 from labctl.written import Topology
 
 Report = Callable[[Op, str], None]  # each operation once it is on its way, and the prefix of names in /run/netns
@@ -73,7 +73,7 @@ def draft(topology: Topology, isolated: bool | None) -> Draft:
     context = Context(leases, prefix, os.path.dirname(os.path.abspath(topology.file)), machine.nameservers())
     wanted = desired(topology, context)
     meant = _record(topology, place, prefix, leases, record)
-    meant = replace(meant, found=_found(wanted, meant, beside))
+    meant = replace(meant, found=_found(wanted, meant, beside), rules_as_listed=_listed(wanted, record))
     check_names(wanted, site, meant, new=record is None)
     expected = wanted.over(record.state) if record else wanted.host_settings()  # of a new lab nothing else can be there
     observed = machine.observe(expected, place, meant.rules_as_listed)
@@ -102,6 +102,12 @@ def _record(topology: Topology, place: Place, prefix: str, leases: Leases, old: 
         return replace(old, file=file, prefix=prefix, leases=leases)
     ours = not machine.has_netns_folder() or any(other.made_netns_folder for other in others(topology.name))
     return Record(topology.name, file, place.isolated, prefix, leases, made_netns_folder=ours)
+
+
+def _listed(wanted: State, old: Record | None) -> str:
+    """How nft lists the lab's rules, if those that it has listed are still the ones that are meant."""
+    rules = {item for item in wanted.items if isinstance(item, Ruleset)}
+    return old.rules_as_listed if old and rules <= old.state.items else ""
 
 
 def _found(wanted: State, record: Record, others: Iterable[Record]) -> dict[str, str]:

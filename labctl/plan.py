@@ -123,7 +123,8 @@ def _survivors(found: dict[Key, Item], gone: Iterable[Remove]) -> dict[Key, Item
     removed = {op.item.key for op in gone}
     namespaces = {op.item.node for op in gone if isinstance(op.item, Namespace)}
     ports = {(end.node, end.name) for op in gone if isinstance(op.item, Link) for end in op.item.ends}
-    unaddressed = {(op.item.node, op.item.dev) for op in gone if isinstance(op.item, Address)}
+    addresses = (op.item for op in gone if isinstance(op.item, Address))
+    unaddressed = {(a.node, a.dev) for a in addresses if a.interface.version == 4}  # IPv6 routes outlive addresses
 
     def lost(item: Item) -> bool:
         if isinstance(item, Link):
@@ -132,7 +133,7 @@ def _survivors(found: dict[Key, Item], gone: Iterable[Remove]) -> dict[Key, Item
         return (
             item.node in namespaces
             or (item.node, dev) in ports
-            or (isinstance(item, Route) and (item.node, dev) in unaddressed)
+            or (isinstance(item, Route) and item.to.version == 4 and (item.node, dev) in unaddressed)
         )
 
     return {key: item for key, item in found.items() if key not in removed and not lost(item)}

@@ -23,7 +23,7 @@ PREFIX = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,31})?")
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 WORD_RULE = "use letters, digits, '-', '_' and '.', starting with a letter or digit"
 HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?)*")
-SYSCTL = re.compile(r"net(\.[A-Za-z0-9_-]+)+")
+SYSCTL = re.compile(r"net(\.[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*)+")  # an interface's own dots are slashes
 
 RESERVED_NODES = {"host": "the lab's host", "all": "all namespaces"}
 RESERVED_INTERFACES = {"lo", "all", "default"}  # the kernel's: the loopback, and two directories of sysctls

@@ -163,7 +163,8 @@ def _attachments(
                 everywhere = ip_network("0.0.0.0/0" if subnet.version == 4 else "::/0")
                 route = Route(node.name, everywhere, gateway(bridge, subnet), eth, 1024 * (subnet.version == 6))
                 gateways.setdefault(subnet.version, route)
-    written = {route.to.version for route in node.routes if route.to.prefixlen == 0 and route.table is None}
+    main = (route for route in node.routes if route.table in (None, MAIN_TABLE))
+    written = {route.to.version for route in main if route.to.prefixlen == 0}
     yield from (route for version, route in gateways.items() if version not in written)
 
 

@@ -17,6 +17,7 @@ from labctl.draft import Draft, Entry
 from labctl.errors import Problem
 from labctl.names import interface_name
 from labctl.shape import did_you_mean
+from labctl.state import MAIN_TABLE
 from labctl.syntax import plain, quoted
 from labctl.written import CableEnd, IPAddress, Network, StaticRoute
 
@@ -202,12 +203,12 @@ def _routes(draft: Draft, entry: Entry, own: list[Socket]) -> Iterator[Problem]:
     if not entry.routes:
         return
     reach = _reach(draft, entry, own)
-    seen: dict[tuple[Network, int | None, int | None], str] = {}
+    seen: dict[tuple[Network, int, int], str] = {}
     for path, route in entry.routes:
         where, wrong = _unreachable(route, reach)
         if wrong:
             yield draft.document.problem((*path, where), wrong)
-        key = (route.to, route.metric, route.table)
+        key = (route.to, route.metric or (1024 if route.to.version == 6 else 0), route.table or MAIN_TABLE)
         if key in seen:
             message = f"a second route to {route.to}; remove one, or give them different metrics"
             yield draft.document.problem(path, message)

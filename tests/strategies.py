@@ -101,7 +101,7 @@ def bridges(draw: Draw[Any], subnet4: str, subnet6: str) -> Data:
     subnets = {"4": [subnet4], "46": [subnet4, subnet6], "6": [subnet6]}[draw(st.sampled_from(["4", "4", "46", "6"]))]
     flags = {name: st.booleans() for name in ("internal", "icc", "masquerade")}
     numbers = {"mtu": st.sampled_from(MTUS), "mac": st.sampled_from(MACS)}
-    gateways = st.tuples(*(st.sampled_from(GATEWAYS).map(lambda n, s=subnet: host(s, n)) for subnet in subnets))
+    gateways = st.tuples(*(st.sampled_from([host(subnet, n) for n in GATEWAYS]) for subnet in subnets))
     more = draw(seldom(options(**flags, **numbers, gateway=gateways.map(one_or_list)))) or {}
     if draw(st.integers(0, 15)) == 15:
         more["stp"] = True
@@ -133,7 +133,7 @@ def attachments(subnets: list[str]) -> st.SearchStrategy[Data]:
         "aliases": some(["www", "db.example.org"], 2),
     }
     for subnet in subnets:
-        keys["ip6" if ":" in subnet else "ip"] = st.integers(2, 9).map(lambda n, s=subnet: host(s, n))
+        keys["ip6" if ":" in subnet else "ip"] = st.sampled_from([host(subnet, n) for n in range(2, 10)])
     return options(**keys)
 
 
@@ -151,8 +151,8 @@ def cables(draw: Draw[Any], names: list[str], number: int) -> Data:
 def contents() -> st.SearchStrategy[Data]:
     """What a namespace has that does not depend on its interfaces."""
     variables = options(LOG=WORDS, PORT=st.sampled_from([80, "0x50"]))
-    process = options(environment=variables).flatmap(
-        lambda more: st.sampled_from(COMMANDS).map(lambda command: {"command": command, **more} if more else command)
+    process = st.sampled_from(COMMANDS) | st.fixed_dictionaries(
+        {"command": st.sampled_from(COMMANDS)}, optional={"environment": variables}
     )
     some_run = st.sampled_from(COMMANDS) | st.dictionaries(
         st.sampled_from(["main", "web", "db"]), process, min_size=1, max_size=2
@@ -200,7 +200,8 @@ def routes(draw: Draw[Any], reached: Reach) -> Data:
         route["via"] = hop
     if not hop or draw(st.booleans()):
         route["dev"] = dev
-    return route | draw(options(metric=st.sampled_from([50, 1024, 0]), table=st.sampled_from([100, 254, 1000])))
+    numbers = options(metric=st.sampled_from([50, 1024, 0]), table=st.sampled_from([100, 254, 1000]))
+    return {**route, **draw(numbers)}
 
 
 # --- what fits together ----------------------------------------------------------------------------------------------
@@ -233,7 +234,7 @@ def reach(data: Data, name: str) -> Reach:
 
 
 def mended(data: Data) -> Data:
-    """Without what refers to nothing: networks, cables, routes, settings of interfaces; nor what excludes each other."""
+    """Without what refers to nothing (networks, cables, routes, settings of interfaces), nor what excludes another."""
     nodes = data["namespaces"]
     data["bridges"] = {name: bridge for name, bridge in data["bridges"].items() if "subnet" in bridge}
     for node in nodes.values():

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from kernel.view import network
 from labctl import lab, removal
 from labctl.linux import libc, machine, services, store
 from labctl.linux.place import RUN, Namespaces, Place, in_thread
@@ -24,9 +25,6 @@ from labctl.shell import shell
 from labctl.state import HOST, File, Service, State
 from labctl.topology import load
 from labctl.written import Topology
-
-sys.path.insert(0, str(Path(__file__).parent))
-from view import network
 
 NAME = "lab"
 PATIENCE = 10.0
@@ -100,10 +98,11 @@ def view(settings: list[str]) -> dict[str, Any]:
     found = store.load(NAME)
     place = Place(NAME, bool(found and found.isolated))
     nodes = found.state.nodes() if found else []
-    inside = in_thread(lambda: dict(_inside(place, [HOST, *nodes], settings)))
+    sysctls = in_thread(lambda: dict(_sysctls(place, [HOST, *nodes], settings)))
     return {
         "network": network(),
-        "inside": inside,
+        "sysctls": sysctls,
+        "rules": in_thread(lambda: _rules(place)),
         "files": sorted(_files()),
         "hostname": os.uname().nodename,
         "mounts": sorted(line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()),
@@ -111,14 +110,19 @@ def view(settings: list[str]) -> dict[str, Any]:
     }
 
 
-def _inside(place: Place, nodes: list[str], settings: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rules(place: Place) -> str:
+    with Namespaces(place) as namespaces:
+        namespaces.enter(HOST)
+        return subprocess.run(["nft", "-s", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+
+
+def _sysctls(place: Place, nodes: list[str], settings: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
     with Namespaces(place) as namespaces:
         for node in nodes:
             namespaces.enter(node)
             named = [Path("/proc/sys", name.translate(str.maketrans("./", "/."))) for name in settings]
             paths = [*named, *(path for part in SETTINGS for path in Path("/proc/sys/net", part).glob("*/*"))]
-            rules = subprocess.run(["nft", "-s", "list", "ruleset"], capture_output=True, text=True, check=True)
-            yield node, {"sysctls": {str(path)[14:]: _read(path) for path in paths}, "rules": rules.stdout}
+            yield node, {str(path)[14:]: _read(path) for path in paths}
 
 
 def _read(path: Path) -> str:

@@ -7,20 +7,19 @@ from collections.abc import Iterator
 from labctl.desired import Context, desired
 from labctl.leases import Taken, lease
 from labctl.record import Leases
-from labctl.state import File, Item, Link, State, Sysctl
+from labctl.state import HOST, File, Item, Link, State, Sysctl
 from labctl.topology import load
 
 
-def gaps(before: str, after: str) -> set[str]:
+def gaps(before: str, after: str, isolated: bool) -> set[str]:
     """The known gaps that a pair of files meets."""
     old, held = _meant(before, Leases())
     new, _ = _meant(after, held)
-    common = set(old.nodes()) & set(new.nodes())
+    common = set(old.nodes()) & set(new.nodes()) | ({HOST} if isolated else set())
     wanted = new.by_key()
     found = {gap for key, item in old.by_key().items() if key in wanted for gap in _changed(item, wanted[key], new)}
-    if any(
-        isinstance(item, Sysctl) and item.node in common and key not in wanted for key, item in old.by_key().items()
-    ):
+    settings = [item for item in old.items if isinstance(item, Sysctl) and item.node in common]
+    if any(item.key not in wanted for item in settings):
         found.add("a setting that is in the file no more keeps its value")
     if load(before.encode(), "lab.yaml").prefix != load(after.encode(), "lab.yaml").prefix:
         found.add("names with the old prefix stay in /run/netns")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Network, ip_interface, ip_network
 
 from labctl.leases import address, gateway, interfaces
@@ -186,7 +186,8 @@ def _pair(
         link_local=False,
     )
     mac = attachment.mac or _docker_mac(ip, topology.name, node.name, bridge.name)
-    return Link("veth", (near, Port(node.name, eth, indexes[f"{node.name}/{eth}"], mac, bridge.mtu or MTU)))
+    far = Port(node.name, eth, indexes[f"{node.name}/{eth}"], mac, bridge.mtu or MTU)
+    return Link("veth", (near, replace(far, link_local=far.ipv6)))
 
 
 def _cable(cable: Cable, topology: Topology, context: Context) -> Iterator[Item]:
@@ -194,7 +195,8 @@ def _cable(cable: Cable, topology: Topology, context: Context) -> Iterator[Item]
     for end in cable.ends:
         mac = end.mac or _mac(topology.name, end.node, end.interface)
         index = context.leases.indexes[f"{end.node}/{end.interface}"]
-        ports.append(Port(end.node, end.interface, index, mac, cable.mtu or MTU))
+        port = Port(end.node, end.interface, index, mac, cable.mtu or MTU)
+        ports.append(replace(port, link_local=port.ipv6))
         for interface in (end.ip, end.ip6):
             if interface:
                 yield Address(end.node, end.interface, interface)

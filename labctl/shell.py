@@ -113,7 +113,8 @@ def _settings(before: Port | None, after: Port) -> Iterator[str]:
                 yield f"{word} {getattr(after, attribute)}"
     if after.alias != (before.alias if before else ""):
         yield f"alias {shlex.quote(after.alias)}"
-    if after.link_local != (before.link_local if before else True):
+    with_ipv6 = after.ipv6 and (before is None or before.ipv6)  # else there is nothing that could be set
+    if with_ipv6 and after.link_local != (before.link_local if before else True):
         yield f"addrgenmode {'eui64' if after.link_local else 'none'}"
     if after.master != (before.master if before else None):
         yield f"master {after.master}" if after.master else "nomaster"

@@ -66,6 +66,11 @@ class Port:
     group: int = 0
     link_local: bool = True  # the kernel gives it an IPv6 link-local address
 
+    @property
+    def ipv6(self) -> bool:
+        """Whether the kernel has IPv6 on it, which needs an MTU of 1280 (net/ipv6/addrconf.c)."""
+        return self.mtu >= 1280
+
 
 @dataclass(frozen=True)
 class Link:

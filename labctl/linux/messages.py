@@ -110,7 +110,7 @@ def _set_port(before: Port | None, after: Port, indexes: Indexes) -> Iterator[Me
         attributes.append(("IFLA_IFALIAS", after.alias))
     if not same("master", None):
         attributes.append(("IFLA_MASTER", indexes[after.node, after.master] if after.master else 0))
-    if not same("link_local", True):
+    if after.ipv6 and (before is None or before.ipv6) and not same("link_local", True):
         mode = ADDR_GEN_EUI64 if after.link_local else ADDR_GEN_NONE
         ipv6 = ("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", mode)]})
         attributes.append(("IFLA_AF_SPEC", {"attrs": [ipv6]}))

@@ -64,8 +64,8 @@ class Driver:
         if machine:
             try:
                 if clean:
-                    self._process.stdin.close()  # type: ignore[union-attr]
-                    self._process.wait(timeout=10)
+                    self._process.communicate(timeout=10)  # the end of its input ends it
+                    self._process.stdin = self._process.stdout = self._process.stderr = None
                     machine.prove_clean()
             finally:
                 machine.__exit__(None, None, None)

@@ -15,7 +15,21 @@ from ipaddress import IPv4Address, IPv6Network, ip_interface, ip_network
 from labctl.leases import address, gateway, interfaces
 from labctl.record import Leases
 from labctl.ruleset import ruleset
-from labctl.state import HOST, MAIN_TABLE, Address, File, Item, Link, Namespace, Port, Route, Service, State, Sysctl
+from labctl.state import (
+    HOST,
+    IPV6_MTU,
+    MAIN_TABLE,
+    Address,
+    File,
+    Item,
+    Link,
+    Namespace,
+    Port,
+    Route,
+    Service,
+    State,
+    Sysctl,
+)
 from labctl.written import Attachment, Bridge, Cable, IPAddress, Node, Run, StaticRoute, Topology
 
 MTU = 1500
@@ -142,7 +156,15 @@ def _ipv6_settings(node: Node, topology: Topology, bridges: dict[str, Bridge]) -
     with_ipv6 |= {route.dev for route in node.routes if route.to.version == 6 and route.dev}
     if not with_ipv6:
         return {"net.ipv6.conf.default.disable_ipv6": "1"}
-    without = sorted({*names.values(), *(end.interface for end in ends)} - with_ipv6)
+    small = {names[a.bridge] for a in node.networks if (bridges[a.bridge].mtu or MTU) < IPV6_MTU}
+    small |= {
+        end.interface
+        for cable in topology.cables
+        if (cable.mtu or MTU) < IPV6_MTU
+        for end in cable.ends
+        if end.node == node.name
+    }
+    without = sorted({*names.values(), *(end.interface for end in ends)} - with_ipv6 - small)
     settings = {"net.ipv6.conf.default.accept_dad": "0", "net.ipv6.conf.default.accept_ra": "0"}
     return settings | {f"net.ipv6.conf.{name.replace('.', '/')}.disable_ipv6": "1" for name in without}
 

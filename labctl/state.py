@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6
 
 HOST = "host"
 MAIN_TABLE = 254  # RT_TABLE_MAIN
+IPV6_MTU = 1280  # below it the kernel takes IPv6 and its settings off an interface (net/ipv6/addrconf.c)
 
 Key = tuple[str, ...]
 
@@ -68,8 +69,8 @@ class Port:
 
     @property
     def ipv6(self) -> bool:
-        """Whether the kernel has IPv6 on it, which needs an MTU of 1280 (net/ipv6/addrconf.c)."""
-        return self.mtu >= 1280
+        """Whether the kernel has IPv6 on it at all."""
+        return self.mtu >= IPV6_MTU
 
 
 @dataclass(frozen=True)

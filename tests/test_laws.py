@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 
+from edits import pairs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from obedient import carried_out
-from strategies import pairs, text, topologies
+from strategies import text, topologies
 
 from labctl.desired import Context, desired
 from labctl.leases import Taken, lease

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from labctl.desired import MTU, Context, desired
+from labctl.desired import Context, desired
 from labctl.leases import Taken, lease
 from labctl.record import Leases
 from labctl.state import HOST, File, Item, Link, State, Sysctl
@@ -44,8 +44,8 @@ def _changed(old: Item, new: Item, after: State) -> Iterator[str]:
             yield "a new MAC leaves the link-local address of the old one"
         if [end.ipv6 for end in old.ends] != [end.ipv6 for end in new.ends]:
             yield "a higher MTU brings IPv6 with the kernel's settings"
-        if old.kind == "bridge" and new.ends[0].mtu != MTU and not _ports(new, after):
-            yield "a bridge without ports any more has the kernel's MTU"
+        if old.kind == "bridge" and not _ports(new, after):
+            yield "a bridge without ports any more has the kernel's MTU, and the addresses that its carrier brought"
 
 
 def _ports(bridge: Link, state: State) -> list[Item]:

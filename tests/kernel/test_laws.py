@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from edits import pairs
 from hypothesis import HealthCheck, assume, given, settings
-from strategies import SYSCTLS, pairs
+from strategies import SYSCTLS
 
 from kernel.gaps import but_leftovers, gaps
 from kernel.machine import ROOT, Machine, wait_until

@@ -9,17 +9,30 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Network, ip_interface, ip_network
 
 from labctl.leases import address, gateway, interfaces
 from labctl.record import Leases
 from labctl.ruleset import ruleset
-from labctl.state import HOST, MAIN_TABLE, Address, File, Item, Link, Namespace, Port, Route, Service, State, Sysctl
+from labctl.state import (
+    HOST,
+    IPV6_MTU,
+    MAIN_TABLE,
+    Address,
+    File,
+    Item,
+    Link,
+    Namespace,
+    Port,
+    Route,
+    Service,
+    State,
+    Sysctl,
+)
 from labctl.written import Attachment, Bridge, Cable, IPAddress, Node, Run, StaticRoute, Topology
 
 MTU = 1500
-IPV6_MIN_MTU = 1280  # an interface with less has no IPv6 and no settings of it (net/ipv6/addrconf.c, ipv6_add_dev)
 NO_MAC = "00:00:00:00:00:00"
 LOOPBACK = IPv4Interface("127.0.0.1/8")  # comes with lo when it goes up; ::1 is there without
 LOCALHOST = """\
@@ -157,7 +170,7 @@ def _for_each_interface(settings: dict[str, str], mtus: dict[str, int]) -> dict[
         for match in found
         if match
         for name, mtu in mtus.items()
-        if match[2] != "ipv6" or mtu >= IPV6_MIN_MTU
+        if match[2] != "ipv6" or mtu >= IPV6_MTU
     }
 
 
@@ -184,7 +197,7 @@ def _ipv6_settings(node: Node, mtus: dict[str, int], topology: Topology, bridges
         return {"net.ipv6.conf.default.disable_ipv6": "1"}
     default = {"accept_dad": "0", "accept_ra": "0", "disable_ipv6": "0"}
     settings = {f"net.ipv6.conf.default.{name}": value for name, value in default.items()}
-    without = (name for name, mtu in mtus.items() if name not in with_ipv6 and mtu >= IPV6_MIN_MTU)
+    without = (name for name, mtu in mtus.items() if name not in with_ipv6 and mtu >= IPV6_MTU)
     return settings | {f"net.ipv6.conf.{_dotless(name)}.disable_ipv6": "1" for name in without}
 
 
@@ -228,7 +241,8 @@ def _pair(
         link_local=False,
     )
     mac = attachment.mac or _docker_mac(ip, topology.name, node.name, bridge.name)
-    return Link("veth", (near, Port(node.name, eth, indexes[f"{node.name}/{eth}"], mac, bridge.mtu or MTU)))
+    far = Port(node.name, eth, indexes[f"{node.name}/{eth}"], mac, bridge.mtu or MTU)
+    return Link("veth", (near, replace(far, link_local=far.ipv6)))
 
 
 def _cable(cable: Cable, topology: Topology, context: Context) -> Iterator[Item]:
@@ -236,7 +250,8 @@ def _cable(cable: Cable, topology: Topology, context: Context) -> Iterator[Item]
     for end in cable.ends:
         mac = end.mac or _mac(topology.name, end.node, end.interface)
         index = context.leases.indexes[f"{end.node}/{end.interface}"]
-        ports.append(Port(end.node, end.interface, index, mac, cable.mtu or MTU))
+        port = Port(end.node, end.interface, index, mac, cable.mtu or MTU)
+        ports.append(replace(port, link_local=port.ipv6))
         for interface in (end.ip, end.ip6):
             if interface:
                 yield Address(end.node, end.interface, interface)

@@ -16,7 +16,7 @@ from labctl.linux.recovery import recover
 from labctl.plan import Op, Plan, plan
 from labctl.record import Leases, Record
 from labctl.removal import neighbours, others, remove, restorable
-from labctl.state import State
+from labctl.state import Ruleset, State
 from labctl.written import Topology
 
 Report = Callable[[Op, str], None]  # each operation once it is on its way, and the prefix of names in /run/netns
@@ -93,6 +93,7 @@ def _intent(topology: Topology, isolated: bool | None) -> Intent:
     folder = os.path.dirname(os.path.abspath(topology.file))
     context = Context(leases, prefix, folder, machine.nameservers(), meant.found, place.isolated, machine.has_ipv6())
     wanted = desired(topology, context)
+    meant = replace(meant, rules_as_listed=_listed(wanted, record))
     check_names(wanted, site, meant, new=record is None)
     expected = wanted.over(record.state) if record else wanted.host_settings()  # of a new lab nothing else can be there
     return Intent(replace(meant, state=wanted.over(meant.state)), wanted, expected, new=record is None)
@@ -110,7 +111,7 @@ def _build(found: Draft, report: Report) -> None:
     listed = machine.apply(found.plan, place, record, restorable(record), lambda op: report(op, record.prefix))
     rules = record.rules_as_listed if listed is None else listed
     if not found.new:
-        store.tidy(place, found.wanted)
+        store.tidy(place, found.wanted, record.prefix)
     store.save(replace(record, state=found.wanted, rules_as_listed=rules))
 
 
@@ -128,6 +129,12 @@ def _record(topology: Topology, place: Place, prefix: str, leases: Leases, old: 
         return replace(old, file=file, prefix=prefix, leases=leases)
     ours = not machine.has_netns_folder() or any(other.made_netns_folder for other in others(topology.name))
     return Record(topology.name, file, place.isolated, prefix, leases, made_netns_folder=ours)
+
+
+def _listed(wanted: State, old: Record | None) -> str:
+    """How nft lists the lab's rules, if those that it has listed are still the ones that are meant."""
+    rules = {item for item in wanted.items if isinstance(item, Ruleset)}
+    return old.rules_as_listed if old and rules <= old.state.items else ""
 
 
 def _found(topology: Topology, record: Record, others: Iterable[Record]) -> dict[str, str]:

@@ -24,7 +24,8 @@ PREFIX = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,31})?")
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 WORD_RULE = "use letters, digits, '-', '_' and '.', starting with a letter or digit"
 HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?)*")
-SYSCTL = re.compile(r"net(\.[A-Za-z0-9_-]++)++")  # possessive: nothing is remembered of each part of a long text
+# An interface's own dots are slashes; possessive, so that nothing is remembered of each part of a long text.
+SYSCTL = re.compile(r"net(\.[A-Za-z0-9_-]++(/[A-Za-z0-9_-]++)*+)++")
 
 SEPARATORS = {"extra_hosts": "[:=]", "sysctls": "="}  # what follows a name where these are lists of texts
 RESERVED_NODES = {"host": "the lab's host", "all": "all namespaces"}

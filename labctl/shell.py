@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from ipaddress import IPv6Interface
 
 from labctl.plan import Add, Change, Op, Plan, Remove
 from labctl.state import (
@@ -118,17 +119,32 @@ def _set_port(before: Port | None, after: Port, prefix: str) -> Iterator[str]:
         yield f"{command} {settings}"
     if after.isolated != (before is not None and before.isolated and before.master == after.master):
         yield f"bridge link set dev {after.name} isolated {'on' if after.isolated else 'off'}"
-    if before and after.link_local != before.link_local:
-        words = [f"{name}={value}" for name, value in link_local_settings(after)]
+    if before and (sysctls := link_local_settings(before, after)):
+        words = [f"{name}={value}" for name, value in sysctls]
         yield f"{_inside(after.node, prefix)}sysctl -qw {' '.join(words)}"
+        if before.mac != after.mac:
+            yield f"{_ip(after.node, prefix)} address del {link_local_address(before.mac)} dev {after.name} || :"
     if after.up != (before.up if before else False):
         yield f"{command} {'up' if after.up else 'down'}"
 
 
-def link_local_settings(port: Port) -> list[tuple[str, str]]:
-    """The sysctls that give an interface that is up its IPv6 link-local address, or take its IPv6 addresses away."""
-    conf = f"net.ipv6.conf.{port.name.replace('.', '/')}"
-    return [(f"{conf}.addr_gen_mode", "0")] if port.link_local else [(f"{conf}.disable_ipv6", v) for v in "10"]
+def link_local_address(mac: str) -> IPv6Interface:
+    """The IPv6 link-local address that the kernel makes of a MAC (RFC 4291, appendix A)."""
+    first, *rest = bytes.fromhex(mac.replace(":", ""))
+    return IPv6Interface((bytes.fromhex("fe80000000000000") + bytes([first ^ 2, *rest[:2], 0xFF, 0xFE, *rest[2:]]), 64))
+
+
+def link_local_settings(before: Port, after: Port) -> list[tuple[str, str]]:
+    """The sysctls that make the IPv6 addresses of an interface that is up follow a change of how they are made."""
+    conf = f"net.ipv6.conf.{after.name.replace('.', '/')}"
+    had = before.link_local or not before.ipv6  # where IPv6 comes with a higher MTU, so does an address
+    if not after.ipv6:
+        return []
+    if had and not after.link_local:
+        return [(f"{conf}.disable_ipv6", "1"), (f"{conf}.disable_ipv6", "0")]
+    if after.link_local and before.ipv6 and (before.mac != after.mac or not had):
+        return [(f"{conf}.addr_gen_mode", "1"), (f"{conf}.addr_gen_mode", "0")]
+    return []
 
 
 def _settings(before: Port | None, after: Port) -> Iterator[str]:
@@ -138,7 +154,7 @@ def _settings(before: Port | None, after: Port) -> Iterator[str]:
                 yield f"{word} {getattr(after, attribute)}"
     if after.alias != (before.alias if before else ""):
         yield f"alias {shlex.quote(after.alias)}"
-    if not after.link_local and (before is None or before.link_local):
+    if after.ipv6 and not after.link_local and (before is None or before.link_local or not before.ipv6):
         yield "addrgenmode none"
     if after.master != (before.master if before else None):
         yield f"master {after.master}" if after.master else "nomaster"

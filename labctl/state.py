@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6
 HOST = "host"
 LAB = re.compile(r"[a-z0-9][a-z0-9_.-]{0,31}")  # a lab's name is also a folder's
 MAIN_TABLE = 254  # RT_TABLE_MAIN
+IPV6_MTU = 1280  # an interface with less has no IPv6 and no settings of it (net/ipv6/addrconf.c, ipv6_add_dev)
 BRIDGE_MTU = 1500  # of a new bridge; it keeps to another only if that is set afterwards (net/bridge/br_device.c)
 PER_INTERFACE = re.compile(r"(net\.(?:ipv4|ipv6|mpls)\.(?:conf|neigh))\.([^.]+)\.(\w+)")
 ALIASES = {"net.ipv4.ip_forward": "net.ipv4.conf.all.forwarding"}
@@ -84,6 +85,11 @@ class Port:
     alias: str = ""
     group: int = 0
     link_local: bool = True  # the kernel gives it an IPv6 link-local address
+
+    @property
+    def ipv6(self) -> bool:
+        """Whether the kernel has IPv6 on it at all."""
+        return self.mtu >= IPV6_MTU
 
 
 @dataclass(frozen=True)

@@ -9,19 +9,19 @@ plan.txt        the expected script; `python tests/test_plan.py` writes them ane
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from obedient import carried_out
 
-from labctl.desired import LOOPBACK, Context, desired
+from labctl.desired import Context, desired
 from labctl.leases import Taken, lease
-from labctl.plan import Add, Change, Op, Plan, Remove, plan
+from labctl.plan import Op, Remove, plan
 from labctl.record import Leases
 from labctl.shell import script
-from labctl.state import Address, Item, Link, Namespace, Route, Service, State, Sysctl
+from labctl.state import Item, Link, Namespace, Service, State
 from labctl.topology import load
 
 CASES = sorted(folder for folder in (Path(__file__).parent / "plans").iterdir() if folder.is_dir())
@@ -82,49 +82,6 @@ def test_nothing_to_do_when_all_is_there(file: Path) -> None:
 @pytest.mark.parametrize("file", GOOD, ids=lambda file: file.stem)
 def test_the_same_file_gives_the_same_plan(file: Path) -> None:
     assert script(plan(meant(file)[0], State())) == script(plan(meant(file)[0], State()))
-
-
-def carried_out(state: State, steps: Plan) -> State:
-    """The only fake kernel: a set of items that obeys, brings what comes with an interface, and takes away what hangs
-    on what is removed."""
-    items = set(state.items)
-    for step in steps:
-        match step:
-            case Add(item=item):
-                assert item not in items, step
-                items = {other for other in items if other.key != item.key} | {item, *comes_with(item, items)}
-            case Remove(item=item):
-                items = {other for other in items - {item} if not hangs_on(other, item)}
-            case Change(before=before, item=item):
-                items.discard(before)
-                items.add(item)
-    return State.of(items)
-
-
-def comes_with(new: Item, items: set[Item]) -> Iterator[Item]:
-    for end in new.ends if isinstance(new, Link) else ():
-        if end.name == "lo":
-            yield Address(end.node, "lo", LOOPBACK)
-            continue
-        for item in items:
-            if isinstance(item, Sysctl) and item.node == end.node and ".default." in item.name:
-                yield Sysctl(end.node, item.of(end.name), item.value)
-
-
-def hangs_on(other: Item, gone: Item) -> bool:
-    match gone:
-        case Namespace():
-            ends = other.ends if isinstance(other, Link) else ()
-            files = type(other).__name__ in ("File", "Service")
-            return not files and (other.node == gone.node or any(end.node == gone.node for end in ends))
-        case Link():
-            ports = {(end.node, end.name) for end in gone.ends}
-            dev = other.interface if isinstance(other, Sysctl) else getattr(other, "dev", None)
-            return (other.node, dev) in ports
-        case Address():
-            return isinstance(other, Route) and (other.node, other.dev) == (gone.node, gone.dev)
-        case _:
-            return False
 
 
 PAIRS = [(a, b) for a in GOOD for b in GOOD if a != b]

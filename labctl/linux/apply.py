@@ -18,8 +18,8 @@ from labctl.linux.netlink import GONE
 from labctl.linux.place import NETNS, Interrupted, Namespaces, Place, stop
 from labctl.linux.processes import end_node
 from labctl.plan import Add, Change, Op, Plan, Remove
-from labctl.shell import link_local_settings, shell
-from labctl.state import HOST, File, Namespace, Ruleset, Sysctl
+from labctl.shell import link_local_address, link_local_settings, shell
+from labctl.state import HOST, Address, File, Namespace, Ruleset, Sysctl
 
 CAUSES = {
     errno.EPERM: "labctl needs CAP_NET_ADMIN and CAP_SYS_ADMIN here: run it as root.",
@@ -134,7 +134,7 @@ class Worker:
 
     def _reset(self, sysctl: Sysctl) -> None:
         """Back to what it was before the lab; in a node that is what a new namespace, or interface, has."""
-        if sysctl.node == HOST:
+        if sysctl.node == HOST and not self._namespaces.place.isolated:
             value = self._found.get(sysctl.name)
         else:
             value = self._namespaces.pristine(sysctl.of("default") if sysctl.interface else sysctl.name)
@@ -144,11 +144,15 @@ class Worker:
     def _link_local(self, op: Change) -> None:
         """An interface that is up takes notice of how its IPv6 address is made only from a sysctl."""
         for before, after in zip(getattr(op.before, "ends", ()), getattr(op.item, "ends", ()), strict=True):
-            if before.link_local != after.link_local:
+            if settings := link_local_settings(before, after):
                 self.flush()
                 self._namespaces.enter(after.node)
-                for name, value in link_local_settings(after):
+                for name, value in settings:
                     sysctls.write(name, value)
+                if before.mac != after.mac:
+                    old = Address(after.node, after.name, link_local_address(before.mac))
+                    for node, message in messages(Remove(old), self._namespaces.fd, self._indexes):
+                        self._namespaces.socket(node).send([message])  # refused where it is already gone
 
     def _ruleset(self, op: Op, text: str) -> None:
         self._loaded()

@@ -112,7 +112,9 @@ def _set_port(before: Port, after: Port, indexes: Indexes) -> Iterator[Message]:
     attributes: Attributes = []
     if before.mac != after.mac:
         attributes.append(("IFLA_ADDRESS", after.mac))
-    if before.mtu != after.mtu:
+    if before.mtu != after.mtu and after.ipv6 and not before.ipv6:  # IPv6 has to be there before it can be set up
+        yield after.node, encode("ifinfmsg", netlink.RTM_SETLINK, 0, fields, [("IFLA_MTU", after.mtu)])
+    elif before.mtu != after.mtu:
         attributes.append(("IFLA_MTU", after.mtu))
     if before.group != after.group:
         attributes.append(("IFLA_GROUP", after.group))
@@ -120,7 +122,7 @@ def _set_port(before: Port, after: Port, indexes: Indexes) -> Iterator[Message]:
         attributes.append(("IFLA_IFALIAS", after.alias))
     if before.master != after.master:
         attributes.append(("IFLA_MASTER", indexes[after.node, after.master] if after.master else 0))
-    if before.link_local and not after.link_local:
+    if after.ipv6 and not after.link_local and (before.link_local or not before.ipv6):
         ipv6 = ("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", ADDR_GEN_NONE)]})
         attributes.append(("IFLA_AF_SPEC", {"attrs": [ipv6]}))
     if attributes:

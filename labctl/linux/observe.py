@@ -122,7 +122,7 @@ class Inside:
             alias=message.get_attr("IFLA_IFALIAS") or "",
             group=message.get_attr("IFLA_GROUP") or 0,
             link_local=_nested(_attributes(message, "IFLA_AF_SPEC"), "AF_INET6", "IFLA_INET6_ADDR_GEN_MODE")
-            != ADDR_GEN_NONE,
+            not in (None, ADDR_GEN_NONE),
         )
 
 

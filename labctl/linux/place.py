@@ -70,7 +70,7 @@ class Place:
 
 
 def rootless() -> bool:
-    """Whether the labs are an ordinary user's: not root, or root only of namespaces that a holder keeps (rootless.py)."""
+    """Whether the labs are an ordinary user's, who is no root, or root only inside of rootless.py's namespaces."""
     return os.geteuid() != 0 or (RUN / HOLDER).exists()
 
 

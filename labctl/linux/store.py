@@ -16,7 +16,7 @@ from labctl.errors import LabError
 from labctl.linux import libc
 from labctl.linux.place import NETNS, RUN, Place
 from labctl.record import Record, dumps, loads
-from labctl.state import HOST, Service, State
+from labctl.state import HOST, Namespace, Service, State
 
 RECORD, NEW = "lab.json", ".lab.json"  # the latter while it is written
 FORBIDDEN = ("the labs of this machine belong to root", "Run labctl as root, for example with sudo.")
@@ -89,19 +89,27 @@ def erase(place: Place) -> None:
         shutil.rmtree(entry) if entry.is_dir(follow_symlinks=False) else os.unlink(entry)
 
 
-def tidy(place: Place, wanted: State) -> None:
-    """Removes the files of nodes and services that are no more, and of namespaces that were let go. Raises OSError."""
+def tidy(place: Place, wanted: State, prefix: str) -> None:
+    """Removes the files of nodes and services that are no more, of namespaces that were let go, and old names of those
+    that stay. Raises OSError."""
     import shutil  # 3 ms
 
     nodes = {*wanted.nodes(), HOST}
     logs = {place.log(item.node, item.name) for item in wanted.items if isinstance(item, Service)}
-    folders = [*_entries(place.etc(HOST).parent), *_entries(place.scratch(HOST).parent)]
-    for folder in folders:
-        if folder.name not in nodes:
-            shutil.rmtree(folder)
+    running = {item.node for item in wanted.items if isinstance(item, Service)}
+    for parent, owners in ((place.etc(HOST).parent, nodes), (place.scratch(HOST).parent, running)):
+        for folder in _entries(parent):
+            if folder.name not in owners:
+                shutil.rmtree(folder)
     for log in _entries(place.log("", "").parent):
         if log not in logs:
             log.unlink()
+    for folder in (place.etc(HOST).parent, place.scratch(HOST).parent, place.log("", "").parent):
+        _prune(folder)
+    named = {item.netns for item in wanted.items if isinstance(item, Namespace)} | {prefix + HOST}
+    for name in names(place):
+        if name.name not in named:
+            name.unlink()
     for mount in _entries(place.mounts):
         if mount.name not in nodes and not libc.is_mount(str(mount)):
             mount.unlink()

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kernel.machine import GOOD, SCRATCH, SHIPPED, Machine, wait_until
 
-VIEWS = """
-views() {
-  for view in "-details link" address "-4 route show table all" "-6 route show table all" rule; do
-    echo "@ $*: $view"; "$@" -j $view
-  done
-}
-views ip
-for name in $(ls /run/netns); do views ip -n "$name"; done
-"""
-# Given by chance, or changing with time; a bridge with STP has its carrier, and so a route, half a minute later.
-CHANGING = ("link_netnsid", "tentative", "stats64", "operstate", "state", "LOWER_UP", "NO-CARRIER", "linkdown")
-TIMERS = ("timer", "root_id", "bridge_id")
 SERVICES = """
 for name in $(ls /run/netns); do
   for pid in $(ip netns pids "$name"); do
@@ -33,19 +21,9 @@ done | sort
 """
 
 
-def network(machine: Machine) -> dict[str, Any]:
+def network(machine: Machine) -> object:
     """What ip(8) shows in the machine and in each namespace that has a name."""
-    parts = machine.ok(VIEWS).removeprefix("@ ").split("\n@ ")
-    views = {title: text for title, _, text in (part.partition("\n") for part in parts)}
-    return {title: lasting(json.loads(text or "[]")) for title, text in views.items()}
-
-
-def lasting(value: Any) -> Any:
-    if isinstance(value, list):
-        return sorted((lasting(each) for each in value if each not in CHANGING), key=repr)
-    if isinstance(value, dict):
-        return {k: lasting(v) for k, v in value.items() if k not in CHANGING and not k.endswith(TIMERS)}
-    return value
+    return json.loads(machine.ok(f"{sys.executable} {Path(__file__).with_name('view.py')}"))
 
 
 def items(state: dict[str, str]) -> dict[str, str]:

@@ -35,7 +35,8 @@ def comes_with(new: Item, items: set[Item]) -> Iterator[Item]:
             continue
         for item in items:
             if isinstance(item, Sysctl) and item.node == end.node and ".default." in item.name:
-                yield Sysctl(end.node, item.of(end.name), item.value)
+                if end.ipv6 or ".ipv6." not in item.name:
+                    yield Sysctl(end.node, item.of(end.name), item.value)
 
 
 def came_with_its_interface(item: Item) -> bool:

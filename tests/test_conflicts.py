@@ -69,7 +69,8 @@ def test_a_name_or_a_group_alone_makes_nothing_ours() -> None:
     group = record.leases.group
     assert not ours(HostLink("docker0", 3, 0, ""), record)
     assert not ours(HostLink("foo", 9, group, ""), record)
-    assert not ours(HostLink("docker0", 3, group, "somebody's"), record)
+    assert not ours(HostLink("docker0", 9, group, "somebody's"), record)
+    assert ours(HostLink("docker0", 3, group, "mine"), record)  # an alias that somebody wrote over ours
     assert ours(HostLink("docker0", 3, group, ""), record)  # born, and killed before the alias was set
     assert ours(HostLink("renamed", 3, 0, "labctl:two-containers/docker0"), record)
 

@@ -58,8 +58,14 @@ def save(record: Record) -> None:
     """Whole or not at all: a reader, or a crash, never meets half a record. Raises OSError."""
     folder = RUN / record.lab
     new = folder / NEW
-    new.write_text(dumps(record))
-    new.replace(folder / RECORD)
+    try:
+        new.unlink(missing_ok=True)  # whoever put a link there
+        with new.open("x") as file:
+            file.write(dumps(record))
+        new.replace(folder / RECORD)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(folder / RECORD)) from error
 
 
 def forget(place: Place) -> None:

@@ -54,21 +54,35 @@ def kept(lab: str, nodes: Iterable[str]) -> dict[str, int]:
 
 def marked(lab: str) -> list[int]:
     """The processes that this machine's lab of a name started, or that those started, wherever they are now."""
-    start, here = f"{MARK}={lab}/".encode(), f"{MACHINE}={machine()}".encode()
-    words = ((pid, environ(pid)) for pid in _pids())
-    return [pid for pid, found in words if here in found and any(word.startswith(start) for word in found)]
+    start = f"{MARK}={lab}/".encode()
+    return [pid for pid, words in _started(machine()) if any(word.startswith(start) for word in words)]
+
+
+def _started(machine: str) -> Iterator[tuple[int, list[bytes]]]:
+    here = f"{MACHINE}={machine}".encode()
+    return ((pid, words) for pid in _pids() if here in (words := environ(pid)))
 
 
 def machine() -> str:
     """What tells this machine's labs from those of a container or an ordinary user on it: where they are kept."""
-    folder = os.stat(RUN if rootless() else RUN.parent)
-    return f"{folder.st_dev}:{folder.st_ino}"
+    return kept_in(RUN if rootless() else RUN.parent)
+
+
+def kept_in(folder: Path) -> str:
+    """The mark of the labs of a folder."""
+    found = os.stat(folder)
+    return f"{found.st_dev}:{found.st_ino}"
 
 
 def end_all(place: Place, nodes: Iterable[str]) -> list[int]:
     """Ends whatever runs in some nodes, and whatever the lab started; answers what is still there."""
     nodes = list(nodes)
     return _end(lambda: [*(pid for pids in processes(place, nodes).values() for pid in pids), *marked(place.lab)])
+
+
+def end_every_lab(machine: str) -> list[int]:
+    """Ends whatever the labs of a machine started; answers what is still there."""
+    return _end(lambda: [pid for pid, _ in _started(machine)])
 
 
 def end_node(place: Place, node: str) -> list[int]:

@@ -22,6 +22,7 @@ from typing import NoReturn
 from labctl.errors import LabError
 from labctl.linux import libc
 from labctl.linux.place import HOLDER, NETNS, RUN
+from labctl.linux.processes import end_every_lab, kept_in
 
 MARK = "LABCTL_HOLDER"  # in the holder's environment: the user's folder
 KINDS = {"user": libc.CLONE_NEWUSER, "mnt": libc.CLONE_NEWNS, "net": libc.CLONE_NEWNET}
@@ -93,13 +94,14 @@ def _opened(folder: Path) -> int:
 def _held(folder: Path, opened: int) -> tuple[int, int]:
     """The lock that everybody inside shares, and the process that holds the namespaces; it is started if need be."""
     while True:
-        lock = os.open(HOLDER, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=opened)
+        lock = _lock(folder, opened)
         for kind in (fcntl.LOCK_SH, fcntl.LOCK_EX):
             fcntl.flock(lock, kind)
             if not _is_current(lock, opened):
                 break  # the last one has left meanwhile
             pid = _holder(lock, folder)
             if not pid and kind == fcntl.LOCK_EX:
+                end_every_lab(kept_in(folder))  # what a holder that was killed left running is in no namespace to enter
                 pid = _start(folder)
                 os.pwrite(lock, f"{pid:<19}\n".encode(), 0)
                 fcntl.flock(lock, fcntl.LOCK_SH)
@@ -108,6 +110,13 @@ def _held(folder: Path, opened: int) -> tuple[int, int]:
         os.close(lock)
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
+
+
+def _lock(folder: Path, opened: int) -> int:
+    try:
+        return os.open(HOLDER, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=opened)
+    except OSError as error:
+        raise LabError(f"{folder / HOLDER}: {error.strerror}", "It was left alone; remove it.") from None
 
 
 def _is_current(lock: int, opened: int) -> bool:

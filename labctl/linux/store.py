@@ -134,7 +134,7 @@ def names(place: Place) -> Iterator[Path]:
 
 def sweep() -> None:
     """Removes folders that a killed labctl made and put nothing into, unless somebody is at work in one."""
-    for folder in _entries(RUN):
+    for folder in _entries(RUN) if os.access(RUN, os.W_OK) else ():
         if folder.is_dir() and not contents(Place(folder.name)):
             with suppress(BlockingIOError), _locked(folder, None):
                 _prune(folder)
@@ -180,8 +180,7 @@ def _locked(folder: Path, waiting: Callable[[], None] | None) -> Iterator[None]:
 
 def _lock(folder: Path, waiting: Callable[[], None] | None) -> int:
     while True:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = _folder(folder)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -193,6 +192,17 @@ def _lock(folder: Path, waiting: Callable[[], None] | None) -> int:
         if folder.exists() and os.path.samestat(os.fstat(fd), os.stat(folder)):
             return fd
         os.close(fd)
+
+
+def _folder(folder: Path) -> int:
+    """Opens a folder, which is made if need be; what else has its name, a link to one included, is refused."""
+    try:
+        for each in dict.fromkeys((RUN, folder)):
+            with suppress(FileExistsError):
+                each.mkdir(mode=0o700)
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except NotADirectoryError:
+        raise LabError(f"{folder} is no folder", "It is not labctl's, and was left alone; remove it.") from None
 
 
 def _prune(folder: Path) -> None:

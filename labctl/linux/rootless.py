@@ -28,7 +28,7 @@ MARK = "LABCTL_HOLDER"  # in the holder's environment: the user's folder
 KINDS = {"user": libc.CLONE_NEWUSER, "mnt": libc.CLONE_NEWNS, "net": libc.CLONE_NEWNET}
 FOREVER = "2147483647"
 
-_inside: list[int] = []  # the lock of this process, once it has entered
+_inside: list[tuple[int, Path]] = []  # the lock of this process and the user's folder, once it has entered
 
 
 def home() -> Path:
@@ -56,21 +56,21 @@ def admit(starting: bool = False) -> None:
         _enter(pid)
     finally:
         os.close(opened)
-    _inside.append(lock)
+    _inside.append((lock, folder))
 
 
 def leave() -> None:
     """The last one to leave when there is no lab ends what `admit` began."""
     if not _inside:
         return
-    lock = _inside.pop()
+    lock, folder = _inside.pop()
     with suppress(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if [entry.name for entry in os.scandir(RUN)] == [HOLDER]:
-            pid = _holder(lock, home())
-            (home() / HOLDER).unlink(missing_ok=True)
+            pid = _holder(lock, folder)
+            (folder / HOLDER).unlink(missing_ok=True)
             with suppress(OSError):
-                home().rmdir()
+                folder.rmdir()
             if pid:
                 os.kill(pid, signal.SIGKILL)
     os.close(lock)

@@ -28,6 +28,8 @@ GOOD = sorted((ROOT / "tests/topologies/good").glob("*.yaml"))
 SHIPPED = sorted((ROOT / "topologies").glob("*.yaml"))
 FLEETING = {"service/text/main", "service/many/db", "service/many/cache"}  # of processes.yaml: they end, or never start
 SCRATCH = "/run/scratch"  # the tests' own files in a machine; no part of a snapshot
+# Whoever runs the tests is root in there; an ordinary user becomes that in a user namespace.
+OWN = [*([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--net", "--mount", "--uts", "--pid", "--fork"]
 IDS = 200000  # the first of that user's subordinate ones
 USER = 4242  # an ordinary user that no password file knows
 WAYS = ["", "--isolated", "rootless"]  # to have a lab: on the machine, in a host of its own, as an ordinary user
@@ -87,14 +89,15 @@ class Machine:
     """One private machine, from `with` to its end."""
 
     def __enter__(self) -> Machine:
-        command = ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "sh", "-ec", MACHINE]
+        command = ["unshare", *OWN, "--kill-child", "sh", "-ec", MACHINE]
         self._holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._started: list[subprocess.Popen[str]] = []
         assert self._holder.stdout
         first = self._holder.stdout.readline()
         assert first, "the private machine could not be made"
         self.pid = int(first)
-        self._enter = ["nsenter", "--target", first.strip(), "--net", "--mount", "--uts", "--pid", "--wd=/", "--"]
+        own = ["--user", "--preserve-credentials"] if OWN[0] == "--user" else []
+        self._enter = ["nsenter", "--target", first.strip(), *own, "--net", "--mount", "--uts", "--pid", "--wd=/", "--"]
         self.environment = {
             "PATH": f"{SCRATCH}:{os.path.dirname(sys.executable)}:{os.environ['PATH']}:/usr/sbin:/sbin",
             "HOME": "/root",
@@ -117,6 +120,8 @@ class Machine:
         That user sees this Python and this checkout, wherever they are, and nothing of root's; `more_ids` gives a range
         of subordinate ids, as Debian does to every user (useradd(8)).
         """
+        if os.geteuid() != 0:
+            pytest.skip("only root can become another user")
         folders = {"python": sys.base_prefix, "venv": sys.prefix, "checkout": str(ROOT)}
         for name, source in folders.items():
             self.ok(f"mkdir {SCRATCH}/{name} && mount --bind {source} {SCRATCH}/{name}")
@@ -297,13 +302,12 @@ TRIALS = {
 @cache
 def obstacle() -> str:
     """Why no lab can be built here; empty when one can."""
-    if os.geteuid() != 0:
-        return "makes network namespaces: needs root"
     for tool in ("unshare", "nsenter", "ip", "nft"):
         if not shutil.which(tool):
             return f"not installed: {tool}"
     for feature, trial in TRIALS.items():
-        command = ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "sh", "-c", trial]
+        command = ["unshare", *OWN, "sh", "-c", trial]
         if subprocess.run(command, capture_output=True, check=False).returncode:
-            return f"this kernel has no {feature}"
+            who = "root" if os.geteuid() == 0 else "an ordinary user"
+            return f"this machine has no {feature} for {who}"
     return ""

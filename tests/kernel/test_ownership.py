@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from kernel.machine import SCRATCH, Machine, needs, wait_until
+from kernel.machine import Machine, wait_until
 
 FOREIGN_TABLE = "table inet labctl-two-containers { chain mine { tcp dport 22 accept; }; }"
 ONE = "name: {0}\nprefix: {0}-\nbridges: {{br-{0}: {{subnet: {1}}}}}\nnamespaces: {{node: {{networks: [br-{0}]}}}}\n"
@@ -30,18 +33,6 @@ NOBODY = (
 
 def forwarding(machine: Machine) -> str:
     return machine.ok("cat /proc/sys/net/ipv4/ip_forward").strip()
-
-
-@needs("setpriv")
-@pytest.mark.parametrize("command", ["up two-containers", "up two-containers --isolated", "down --all", "ps", "show"])
-def test_an_ordinary_user(machine: Machine, command: str) -> None:
-    machine.path(SCRATCH).chmod(0o755)
-    with machine.untouched():
-        done = machine.run(f"{NOBODY} labctl {command}")
-        assert done.status == 2, done.stderr
-        assert done.stdout == ""
-        assert "must run as root" in done.stderr
-        assert [line[:8] for line in done.stderr.splitlines()] == ["labctl: ", "Run it w"]
 
 
 @pytest.mark.parametrize(
@@ -229,3 +220,26 @@ def test_what_is_beside_a_lab_stays_as_it_is(machine: Machine, option: str) -> N
         assert gone == [], what
     machine.ok("labctl down")
     machine.prove_clean()
+
+
+def test_labs_do_not_wait_for_one_another(machine: Machine) -> None:
+    """While one labctl stands still in the middle of its work, another lab comes and goes."""
+    many = machine.topology("many", ONE.format("many", "10.1.0.0/16").replace("[br-many]", "[br-many], count: 400"))
+    other = machine.topology("other", ONE.format("other", "10.2.0.0/16"))
+    working = machine.start(f"exec labctl up {many}")
+    command = f"{sys.executable} -P -m labctl up {many}"
+    wait_until(lambda: machine.pids(command))
+    [pid] = machine.pids(command)
+    made = machine.path("/run/labctl/many/netns")
+    wait_until(lambda: made.is_dir() and len(list(made.iterdir())) > 9)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for verb in ("up", "down"):
+            done = machine.run(f"labctl {verb} {other}")
+            assert (done.status, "waiting" in done.stderr) == (0, False), done.stderr
+        assert working.poll() is None
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        os.kill(working.pid, signal.SIGCONT)  # nsenter(1) stops with what it started
+    _, story = working.communicate(timeout=60)
+    assert working.returncode == 0, story

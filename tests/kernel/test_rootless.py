@@ -207,3 +207,19 @@ def test_where_user_namespaces_are_switched_off(user: Machine) -> None:
         doctor = user.run(f"{sys.executable} {SCRATCH}/limited.py labctl doctor")
         assert doctor.status == 1
         assert "User namespaces are switched off here" in doctor.stdout
+
+
+def test_without_a_runtime_folder(user: Machine) -> None:
+    """As after su(1), or for a service: a folder of the user's in /tmp."""
+    user.ok("mount -t tmpfs -o mode=1777 tmpfs /tmp")
+    user.settle()
+    user.ok("env -u XDG_RUNTIME_DIR true")
+    plain = "user env -u XDG_RUNTIME_DIR python3 -P -m labctl"
+    user.ok(f"{plain} up two-containers")
+    assert user.path(f"/tmp/labctl-{USER}/two-containers/lab.json").exists()
+    assert "no lab is running" in user.run("labctl ps").stderr
+    user.ok(f"{plain} down")
+    assert not user.path(f"/tmp/labctl-{USER}").exists()
+    user.prove_clean()
+    user.ok("umount /tmp")
+    user.settle()

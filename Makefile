@@ -26,6 +26,15 @@ test-unit: venv ## everything that needs no kernel, lint included
 test-kernel: ready ## real networks in private namespaces
 	@$(PYTEST) tests/kernel
 
+.PHONY: test-injections
+test-injections: ready ## harm at every step of up and down, in every way
+	@LABCTL_INJECTIONS=all LABCTL_CYCLES=200 LABCTL_EXAMPLES=200 $(PYTEST) \
+		tests/kernel/test_injections.py tests/kernel/test_cycles.py tests/kernel/test_laws.py $(TESTS)
+
+.PHONY: test-rootless
+test-rootless: ready ## the kernel tests as an ordinary user
+	@.ci/test-rootless $(VENV) $(TESTS)
+
 .PHONY: test-vm
 test-vm: vm-ready ## kernel tests on Debian's stock kernel, in a virtual machine (TESTS=path)
 	@.ci/test-vm $(TESTS)

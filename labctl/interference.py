@@ -210,8 +210,7 @@ def _leftovers(host: Host) -> Iterator[Finding]:
         yield note(what, "After a reboot: labctl down --all")
     for lab in host.damaged:
         what = f"/run/labctl/{lab} is of a lab, but its record lab.json is missing or cannot be read."
-        commands = [f"umount --lazy /run/labctl/{lab}/netns", f"rm -r /run/labctl/{lab}"]
-        yield warning(what, "\n  ".join(["End its programs, then remove what is left:", *commands]))
+        yield warning(what, f"labctl down {lab}")
 
 
 def _sysctl(first: str, *settings: str) -> str:

@@ -243,7 +243,7 @@ CASES = [
         changed("host", damaged=("torn",)),
         "warning",
         "/run/labctl/torn is of a lab, but its record lab.json is missing or cannot be read.",
-        "End its programs, then remove what is left:\n  umount --lazy /run/labctl/torn/netns\n  rm -r /run/labctl/torn",
+        "labctl down torn",
     ),
 ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,45 +21,59 @@ PAGE = "<html><body><h1>It works!</h1></body></html>\n"
 CGROUPS = Path("/sys/fs/cgroup")
 PARENT = "labctl-benchmark-"
 DRIVERS = ("overlay2", "vfs")
+# containerd makes a folder in /opt, whatever its configuration: here in one that dies with the room's /run.
+OPT = "mkdir -p /run/opt/upper /run/opt/work && mount -t overlay overlay /opt -o lowerdir=/opt"
+OPT += ",upperdir=/run/opt/upper,workdir=/run/opt/work"
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Where the programs of one Docker engine are: folders for PATH."""
+    """Where the programs of one Docker engine are: folders for PATH; and the only program of the image."""
 
     daemon: Path
     folders: tuple[Path, ...]
+    busybox: Path
+
+    def command(self, socket: Path, control_group: str) -> list[str]:
+        """The daemon, but for where its data go."""
+        words = [str(self.daemon), "--host", f"unix://{socket}", "--cgroup-parent", control_group]
+        return [*words, "--exec-root", "/run/docker", "--pidfile", "/run/docker.pid"]
 
     def environment(self) -> dict[str, str]:
         path = ":".join([*map(str, self.folders), "/usr/sbin:/usr/bin:/sbin:/bin"])
         libraries = UNPACKED / f"usr/lib/{os.uname().machine}-linux-gnu"
-        return {"PATH": path} | ({"LD_LIBRARY_PATH": str(libraries)} if libraries.exists() else {})
+        unpacked = {"LD_LIBRARY_PATH": libraries, "XTABLES_LIBDIR": libraries / "xtables"}
+        return {"PATH": path} | {name: str(folder) for name, folder in unpacked.items() if folder.exists()}
 
 
 def find() -> Engine | None:
     """The unpacked engine, else Debian's of this machine."""
     for root in (UNPACKED, Path("/")):
-        daemon = root / "usr/sbin/dockerd"
-        if daemon.exists() and Path("/bin/busybox").exists():
-            return Engine(daemon, (root / "usr/sbin", root / "usr/bin"))
+        folders = (root / "usr/sbin", root / "usr/bin", root / "bin")
+        daemon, busybox = (
+            next((each / name for each in folders if (each / name).exists()), None) for name in ("dockerd", "busybox")
+        )
+        if daemon and busybox:
+            return Engine(daemon, folders[:2], busybox)
     return None
 
 
 def setup() -> None:
     """Downloads docker.io and what it needs, and unpacks it: nothing is installed, no daemon of the machine starts."""
-    packages = UNPACKED.with_name("packages")
-    (packages / "partial").mkdir(parents=True, exist_ok=True)
-    get = ["apt-get", "--quiet=2", "--no-install-recommends"]
+    packages, partial = UNPACKED.with_name("packages"), UNPACKED.with_name("partial")
+    for folder in (packages, partial, UNPACKED):
+        shutil.rmtree(folder, ignore_errors=True)
+    (packages / "partial").mkdir(parents=True)
+    get = ["apt-get", "--quiet=2", "--no-install-recommends", "--option", "APT::Sandbox::User=root"]
     subprocess.run([*get, "update"], check=False, timeout=300)
     download = [*get, "install", "--download-only", "--reinstall", "--option", f"Dir::Cache::Archives={packages}"]
     subprocess.run([*download, "docker.io", "busybox-static"], check=True, timeout=900, stdout=subprocess.DEVNULL)
     for package in sorted(packages.glob("*.deb")):
-        subprocess.run(["dpkg", "--extract", package, UNPACKED], check=True, timeout=300)
-    tool = UNPACKED / "usr/sbin/iptables"
-    if not shutil.which("iptables") and not tool.exists():
-        tool.symlink_to("iptables-nft")  # elsewhere the package's installation makes this link
-    if not Path("/bin/busybox").exists():
-        raise Failure("please install busybox-static: Docker's image is made of it")
+        subprocess.run(["dpkg", "--extract", package, partial], check=True, timeout=300)
+    for tool in ("iptables", "iptables-save"):
+        if not shutil.which(tool) and not (link := partial / "usr/sbin" / tool).exists():
+            link.symlink_to(tool.replace("iptables", "iptables-nft"))  # elsewhere the package's installation does this
+    partial.rename(UNPACKED)  # whole or not at all
     shutil.rmtree(packages)
 
 
@@ -69,13 +84,12 @@ def running(engine: Engine, folder: Path) -> Iterator[Room]:
     environment = engine.environment() | {"DOCKER_HOST": f"unix://{socket}"}
     try:
         with Room(folder, environment, daemons=True) as room:
-            daemon = [str(engine.daemon), "--host", f"unix://{socket}", "--cgroup-parent", f"{PARENT}{os.getpid()}"]
-            daemon += ["--exec-root", "/run/docker", "--pidfile", "/run/docker.pid"]
-            _start(room, daemon)
-            room.run(["docker", "import", str(_image(folder)), IMAGE])
+            room.run(["sh", "-c", OPT])
+            _start(room, engine.command(socket, f"{PARENT}{os.getpid()}"))
+            room.run(["docker", "import", str(image(engine, folder)), IMAGE])
             yield room
     finally:
-        _forget()
+        forget(PARENT, os.getpid())
 
 
 def _start(room: Room, daemon: list[str]) -> None:
@@ -89,20 +103,31 @@ def _start(room: Room, daemon: list[str]) -> None:
     raise failure
 
 
-def _image(folder: Path) -> Path:
-    """Nothing but busybox and a page."""
-    page, image = folder / "index.html", folder / "image.tar"
+def image(engine: Engine, folder: Path) -> Path:
+    """A file for `docker import`: nothing but busybox and a page."""
+    page, packed = folder / "index.html", folder / "image.tar"
     page.write_text(PAGE)
-    with tarfile.open(image, "w") as tar:
-        tar.add("/bin/busybox", "bin/busybox")
+    with tarfile.open(packed, "w") as tar:
+        tar.add(engine.busybox, "bin/busybox")
         tar.add(page, "www/index.html")
-    return image
+    return packed
 
 
-def _forget() -> None:
-    """Removes the empty control groups of our daemons, also of a benchmark that was killed."""
-    for group in CGROUPS.rglob(f"{PARENT}*"):
-        pid = int(group.name.removeprefix(PARENT))
-        if pid == os.getpid() or not Path(f"/proc/{pid}").exists():
-            for folder in (*sorted((each for each in group.rglob("*") if each.is_dir()), reverse=True), group):
-                folder.rmdir()
+def forget(parent: str, mine: int) -> bool:
+    """Removes the control groups of this run and of those that were killed; answers whether none was in use."""
+    try:
+        for group in [*CGROUPS.rglob(f"{parent}*")]:
+            pid = int(group.name.removeprefix(parent))
+            if pid == mine or not Path(f"/proc/{pid}").exists():
+                for folder in (*sorted((each for each in group.rglob("*") if each.is_dir()), reverse=True), group):
+                    folder.rmdir()
+    except OSError:  # a process has not quite ended, or another run removes them too
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    try:
+        setup()
+    except (OSError, subprocess.SubprocessError) as error:
+        sys.exit(f"docker: {error}")

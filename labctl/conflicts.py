@@ -32,7 +32,7 @@ class Site:
 
     links: tuple[HostLink, ...] = ()
     routes: tuple[HostRoute, ...] = ()
-    netns: frozenset[str] = frozenset()  # names in /run/netns
+    netns: frozenset[str] = frozenset()  # names in /run/netns that do not lead to the lab
     has_table: bool = False  # the lab's nftables table exists
 
 
@@ -91,8 +91,7 @@ def _problem(topology: Topology, bridge: str, number: int, message: str) -> Prob
 def check_names(wanted: State, site: Site, record: Record, new: bool) -> None:
     """Raises Conflict for the first foreign thing that has a name the lab needs."""
     foreign = {link.name: link for link in site.links if not ours(link, record)}
-    held = set() if new else record.state.by_key().keys()
-    host = [Namespace(HOST, record.prefix + HOST)] if record.isolated and new else []
+    host = [Namespace(HOST, record.prefix + HOST)] if record.isolated else []
     for item in [*host, *sorted(wanted.items, key=lambda item: item.key)]:
         match item:
             case Link(kind, (near, *_)) if kind != "loopback" and near.node == HOST and near.name in foreign:
@@ -100,7 +99,7 @@ def check_names(wanted: State, site: Site, record: Record, new: bool) -> None:
                     f"an interface {near.name} is already on this machine and is not of the lab {record.lab}",
                     "It was left alone. Rename the bridge in the file, or use --isolated to give the lab its own host.",
                 )
-            case Namespace() if item.netns in site.netns and item.key not in held:
+            case Namespace() if item.netns in site.netns:
                 raise Conflict(
                     f"a network namespace {item.netns} already exists in /run/netns",
                     "It was left alone. Set `prefix:` in the file, or use --isolated.",

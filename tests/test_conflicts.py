@@ -64,6 +64,12 @@ def test_foreign_names_are_refused() -> None:
             check_names(record.state, site, Record(record.lab, "", state=State()), new=True)
 
 
+def test_a_name_that_somebody_took_from_a_running_lab() -> None:
+    _, record = lab()
+    with pytest.raises(Conflict, match="namespace container2 already exists"):
+        check_names(record.state, Site((CARD,), netns=frozenset({"container2"})), record, new=False)
+
+
 def test_a_name_or_a_group_alone_makes_nothing_ours() -> None:
     _, record = lab()
     group = record.leases.group

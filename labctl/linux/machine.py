@@ -14,7 +14,7 @@ from labctl.linux.apply import Worker, name
 from labctl.linux.messages import Indexes
 from labctl.linux.observe import observe as _observe
 from labctl.linux.place import NETNS, Namespaces, Place, exists, in_thread, mounted
-from labctl.linux.survey import nameservers, netns_names, survey
+from labctl.linux.survey import foreign_names, nameservers, survey
 from labctl.linux.sysctls import path, read
 from labctl.plan import Add, Op, Plan, Remove
 from labctl.record import Record
@@ -43,7 +43,7 @@ def place(record: Record) -> Place:
 def site(place: Place) -> Site:
     """The host as found; that of an isolated lab may not exist yet and is empty then."""
     if not exists(place, HOST):
-        return Site(netns=netns_names())
+        return Site(netns=foreign_names(place))
     return in_thread(lambda: survey(place, f"labctl-{place.lab}"))
 
 

@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from labctl.conflicts import HostRoute, Site
-from labctl.linux import netlink, nft
+from labctl.linux import netlink, nft, store
 from labctl.linux.observe import AF_INET, AF_INET6
 from labctl.linux.place import NETNS, Namespaces, Place
 from labctl.state import HOST
@@ -28,11 +28,13 @@ def survey(place: Place, table: str) -> Site:
             if m.get_attr("RTA_DST") and m["table"] != RT_TABLE_LOCAL and m["type"] == 1  # RTN_UNICAST
         ]
         namespaces.enter(HOST)
-        return Site(tuple(links), tuple(routes), netns_names(), nft.exists(table))
+        return Site(tuple(links), tuple(routes), foreign_names(place), nft.exists(table))
 
 
-def netns_names() -> frozenset[str]:
-    return frozenset(entry.name for entry in NETNS.iterdir()) if NETNS.is_dir() else frozenset()
+def foreign_names(place: Place) -> frozenset[str]:
+    """What is in /run/netns and does not lead to the lab."""
+    there = {entry.name for entry in NETNS.iterdir()} if NETNS.is_dir() else set()
+    return frozenset(there - {own.name for own in store.names(place)})
 
 
 def nameservers() -> tuple[IPAddress, ...]:

@@ -69,8 +69,11 @@ what find /run /etc/netns /etc/hosts /etc/hostname /etc/resolv.conf ( -path /run
     -o -type f -printf '%p %M %U %s %T@\\n' -o -printf '%p %M %U %l\\n'
 """.replace("( -path", "'(' -path").replace("/run/etc )", "/run/etc ')'")
 
-# What time changes without anybody's doing: a bridge's timers, an address that the kernel still tries.
-CHANGING = re.compile(r" \w*timer +\S+| tentative")
+# What changes without anybody's doing: a bridge's timers, an address that the kernel still tries, counted packets.
+CHANGING = re.compile(
+    r" \w*timer +\S+| tentative| packets \d+ bytes \d+| \[\d+:\d+\]|^# (Generated|Completed) .*", re.M
+)
+UNORDERED = ("grep", "find")
 
 Snapshot = dict[str, list[str]]
 
@@ -92,6 +95,7 @@ class Machine:
         command = ["unshare", *OWN, "--kill-child", "sh", "-ec", MACHINE]
         self._holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._started: list[subprocess.Popen[str]] = []
+        self.looks = ""  # a test's own lines for SNAPSHOT
         assert self._holder.stdout
         first = self._holder.stdout.readline()
         assert first, "the private machine could not be made"
@@ -242,9 +246,9 @@ class Machine:
     def snapshot(self) -> Snapshot:
         """Everything a lab could leave behind."""
         found: Snapshot = {}
-        for part in self.ok(SNAPSHOT).split("@ ")[1:]:
+        for part in self.ok(SNAPSHOT + self.looks).split("@ ")[1:]:
             title, *lines = CHANGING.sub("", part).splitlines()
-            found[title] = lines if "mountinfo" in title or "ip" in title.split() else sorted(lines)
+            found[title] = sorted(lines) if title.startswith(UNORDERED) else lines
         return found | {"processes": self.processes()}
 
     def settle(self) -> None:
@@ -271,7 +275,8 @@ def changes(before: Snapshot, after: Snapshot) -> list[str]:
         f"{what}: {line}"
         for what in before
         if before[what] != after[what]
-        for line in unified_diff(before[what], after[what], lineterm="", n=0)
+        for line in list(unified_diff(before[what], after[what], lineterm="", n=0))[2:]
+        if not line.startswith("@@")
     ]
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from kernel.machine import Machine, wait_until
+from kernel.machine import Machine, changes, wait_until
 
 FOREIGN_TABLE = "table inet labctl-two-containers { chain mine { tcp dport 22 accept; }; }"
 ONE = "name: {0}\nprefix: {0}-\nbridges: {{br-{0}: {{subnet: {1}}}}}\nnamespaces: {{node: {{networks: [br-{0}]}}}}\n"
@@ -200,13 +200,16 @@ def test_down_twice(machine: Machine) -> None:
 @pytest.mark.parametrize("option", ["", "--isolated"], ids=["shared", "isolated"])
 def test_what_is_beside_a_lab_stays_as_it_is(machine: Machine, option: str) -> None:
     """Names, groups, aliases and tables that look much like a lab's are still somebody else's."""
-    machine.ok("""
+    machine.ok("""set -e
     ip netns add stranger; ip netns add two-containers-other; ip -n stranger link set lo up
     ip link add name veth1234567 type veth peer name eth0 netns stranger
     ip link add name br0 type bridge; ip link set veth1234567 master br0 group 77 alias labctl:two-containersx/a/eth0
     ip link set br0 addrgenmode none up; ip link set veth1234567 addrgenmode none up
     ip address add 10.77.0.1/24 dev br0; ip route add 10.78.0.0/24 via 10.77.0.7; ip rule add from 10.77.0.7 table 77
     nft 'table inet labctl { chain c { type filter hook forward priority 0; tcp dport 22 accept; }; }'
+    for name in docker00 docker0x br-docker0; do ip link add name $name type bridge; done
+    ip link add name veth7654321 type bridge; ip link set veth7654321 alias labctl:other/a/eth0
+    nft 'table inet labctl-other { comment "labctl"; chain c { tcp dport 23 accept; }; }'
     nft 'table ip nat { chain p { type nat hook postrouting priority 100; oifname "br0" masquerade; }; }'
     mkdir -p /etc/netns/container1; echo mine >/etc/netns/container1/hosts
     """)
@@ -218,8 +221,43 @@ def test_what_is_beside_a_lab_stays_as_it_is(machine: Machine, option: str) -> N
     for what in ("ip -oneline -details link", "ip -oneline address", "ip -4 route show table all", "nft list ruleset"):
         gone = [line for line in machine.before[what] if line not in after[what]]
         assert gone == [], what
+    impossible = IMPOSSIBLE.replace("docker0", "lan").replace("172.17", "172.16")
+    for command in (f"up {machine.topology('impossible', impossible)} {option}", "down nobodys"):
+        with machine.untouched():
+            assert machine.run(f"labctl {command}").status != 0
     machine.ok("labctl down")
     machine.prove_clean()
+
+
+@pytest.mark.parametrize("verb", ["down", "down --all"])
+@pytest.mark.parametrize("option", ["", "--isolated"], ids=["shared", "isolated"])
+def test_what_comes_while_a_lab_is_up_is_all_that_stays(machine: Machine, option: str, verb: str) -> None:
+    """In the lab's group, under its nodes' names, with other labs' marks: still somebody else's."""
+    machine.ok("mkdir /run/netns && sysctl -qw net.ipv4.ip_forward=1")  # else the lab's: foreigners have them too
+    machine.settle()
+    machine.up("two-containers", option)
+    name = "two-containers-container2" if option else "container2"
+    group = json.loads(machine.path("/run/labctl/two-containers/lab.json").read_text())["leases"]["group"]
+    machine.ok(f"rm /run/netns/{name}")
+    with_lab = machine.snapshot()
+    machine.ok(f"""set -e
+    ip netns add {name}
+    ip link add name stranger group {group} type bridge; ip link set stranger alias mine
+    ip link add name vethabcdef0 group {group} type veth peer name eth0 netns {name}
+    ip link set vethabcdef0 alias labctl:other/container2/eth0 addrgenmode none up
+    ip link add name docker1 group {group} type bridge; ip link set docker1 address 02:42:ac:11:00:01
+    nft 'table inet labctl-two {{ chain mine {{ tcp dport 22 accept; }}; }}'
+    """)
+    foreign = changes(with_lab, machine.snapshot())
+    assert len(foreign) > 8
+    for command in ("up", "plan"):
+        done = machine.run(f"labctl {command} two-containers")
+        assert (done.status, done.stdout) == (1, "")
+        assert f"a network namespace {name} already exists in /run/netns" in done.stderr
+    assert changes(with_lab, machine.snapshot()) == foreign
+    machine.ok(f"labctl {verb}")
+    assert changes(machine.before, machine.snapshot()) == foreign
+    machine.settle()
 
 
 def test_labs_do_not_wait_for_one_another(machine: Machine) -> None:

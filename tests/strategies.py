@@ -38,7 +38,7 @@ SYSCTLS: dict[str, list[Any]] = {  # of a namespace
     "net.ipv4.conf.all.rp_filter": [1, 2],
     "net.ipv4.conf.default.arp_ignore": [1, 0],
     "net.ipv4.ip_forward": [0, 1],
-    "net.ipv4.ping_group_range": ["0 0", "1\t0"],
+    "net.ipv4.ip_local_port_range": ["1024 60999", "32768\t60000"],
     "net.ipv4.tcp_syncookies": ["0x2", 0],
     "net.ipv4.conf.lo.arp_ignore": [1, 2],
     "net.ipv6.conf.all.hop_limit": [32, 64],

@@ -39,17 +39,26 @@ def processes(place: Place, nodes: Iterable[str]) -> dict[str, list[int]]:
 
 
 def kept(lab: str, nodes: Iterable[str]) -> dict[str, int]:
-    """For each of some nodes a process that was started in its namespace, and still is there."""
+    """For each of some nodes a process that was started in its namespace, and still is there.
+
+    An environment can be written by anybody: only a process of our own user counts, and never the machine's namespace.
+    """
     wanted = {f"{MARK}={lab}/{node}/".encode(): node for node in nodes}
     found: dict[str, int] = {}
     for pid in marked(lab) if wanted else ():
-        words = environ(pid)
-        inside = f"{NETNS}={namespace(pid, 'net')}".encode() in words
-        for word in words:
-            node = wanted.get(word[: word.rfind(b"/") + 1], "")
-            if node and inside and namespace(pid, "user") == namespace(os.getpid(), "user"):
-                found[node] = pid
+        if _is_ours(pid) and f"{NETNS}={namespace(pid, 'net')}".encode() in (words := environ(pid)):
+            found |= {node: pid for word in words if (node := wanted.get(word[: word.rfind(b"/") + 1]))}
     return found
+
+
+def _is_ours(pid: int) -> bool:
+    try:
+        owner = os.stat(f"/proc/{pid}").st_uid
+    except FileNotFoundError:
+        return False
+    mine = os.getpid()
+    elsewhere = namespace(pid, "net") not in ("", namespace(mine, "net"))
+    return owner == os.geteuid() and elsewhere and namespace(pid, "user") == namespace(mine, "user")
 
 
 def marked(lab: str) -> list[int]:

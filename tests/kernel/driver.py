@@ -79,7 +79,8 @@ def rows(state: State) -> dict[str, str]:
 def again(text: str, isolated: bool, numbers: str) -> list[str]:
     """A lab built from nothing with numbers that were given out before: those of the record `numbers`."""
     record = replace(loads(numbers, NAME), state=State(), rules_as_listed="", found={})
-    (RUN / NAME).mkdir(mode=0o700, parents=True)
+    for folder in (RUN, RUN / NAME):
+        folder.mkdir(mode=0o700)
     store.save(record)
     return up(text, isolated)
 

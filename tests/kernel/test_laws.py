@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from edits import pairs
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from strategies import SYSCTLS
 
 from kernel.gaps import gaps
@@ -25,6 +25,7 @@ EXAMPLES = os.environ.get("LABCTL_EXAMPLES", "")
 LAWS = settings(
     max_examples=max(1, int(EXAMPLES or 40) // 2),  # of a shared lab, and as many of an isolated one
     derandomize=not EXAMPLES,
+    phases=tuple(Phase) if EXAMPLES else (Phase.generate,),  # making a failure smaller takes minutes
     database=None,
     deadline=None,
     print_blob=True,

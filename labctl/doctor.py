@@ -39,7 +39,7 @@ def findings(facts: Facts, shipped: Mapping[str, tuple[Network, ...]]) -> tuple[
         *_privileges(facts.privileges, facts.kernel.in_container),
         *_kernel(facts.kernel),
         *_tools(facts.tools),
-        *interference(facts.host, shipped),
+        *interference(facts.host, shipped, rootless=facts.privileges.uid != 0),
     )
 
 

@@ -20,16 +20,16 @@ VETH = "veth1234567"  # as a lab's are called
 ok, note, warning, problem = (partial(Finding, "host", level) for level in ("ok", "note", "warning", "problem"))
 
 
-def interference(host: Host, shipped: Mapping[str, tuple[Network, ...]]) -> tuple[Finding, ...]:
-    found = (
-        *_firewalls(host),
-        *_bridge_nf(host),
-        *_configurators(host),
-        *_rp_filter(host),
-        *_routes(host.routes, shipped),
-        *_limits(host),
-        *_leftovers(host),
-    )
+def interference(host: Host, shipped: Mapping[str, tuple[Network, ...]], rootless: bool) -> tuple[Finding, ...]:
+    """An ordinary user's labs are always isolated."""
+    everywhere = (*_rp_filter(host), *_limits(host), *_leftovers(host))
+    if rootless:
+        return (
+            ok("Firewalls, services and routes of this machine do not reach your labs: they are isolated."),
+            *everywhere,
+        )
+    on_this_host = (*_firewalls(host), *_bridge_nf(host), *_configurators(host), *_routes(host.routes, shipped))
+    found = (*on_this_host, *everywhere)
     quiet = all(finding.level in ("ok", "note") for finding in found)
     return (ok("Nothing on this machine interferes with a lab on its network."), *found) if quiet else found
 

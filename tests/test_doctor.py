@@ -27,7 +27,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 FORWARD = Chain("ip", "filter", "FORWARD", "policy drop")
 
 EVERYTHING = Facts(
-    Privileges("alice", 1000, users=UserNamespaces(apparmor=1), refused=Refused("uid_map", errno.EPERM)),
+    Privileges(missing=("CAP_SYS_ADMIN",)),
     Kernel("6.8.0-51-generic", absent=("netem",), max_net_namespaces=100),
     Tools(nft="", missing=("brctl", "traceroute")),
     Host(
@@ -43,7 +43,9 @@ EVERYTHING = Facts(
         damaged=("torn",),
     ),
 )
-MACHINES = {"doctor-healthy": Facts(), "doctor-everything": EVERYTHING}
+ALICE = Privileges("alice", 1000, users=UserNamespaces(apparmor=1), refused=Refused("uid_map", errno.EPERM))
+USER = Facts(ALICE, host=EVERYTHING.host)  # of a machine that would interfere, were it not for being isolated
+MACHINES = {"doctor-healthy": Facts(), "doctor-everything": EVERYTHING, "doctor-user": USER}
 
 
 def found(facts: Facts) -> tuple[Finding, ...]:

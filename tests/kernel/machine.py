@@ -124,8 +124,8 @@ class Machine:
         That user sees this Python and this checkout, wherever they are, and nothing of root's; `more_ids` gives a range
         of subordinate ids, as Debian does to every user (useradd(8)).
         """
-        if os.geteuid() != 0:
-            pytest.skip("only root can become another user")
+        if reason := no_user():
+            pytest.skip(reason)
         folders = {"python": sys.base_prefix, "venv": sys.prefix, "checkout": str(ROOT)}
         for name, source in folders.items():
             self.ok(f"mkdir {SCRATCH}/{name} && mount --bind {source} {SCRATCH}/{name}")
@@ -302,6 +302,19 @@ TRIALS = {
     "bridges": "ip link add name bridge0 type bridge",
     "nftables with NAT": "nft 'table ip t { chain c { type nat hook postrouting priority 100; masquerade; }; }'",
 }
+
+
+@cache
+def no_user() -> str:
+    """Why no ordinary user can have a lab here; empty when one can."""
+    if os.geteuid() != 0:
+        return "only root can become another user"
+    for tool in ("setpriv", "newuidmap"):
+        if not shutil.which(tool):
+            return f"not installed: {tool}"
+    trial = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "unshare", "--user", "--map-root-user"]
+    refused = subprocess.run([*trial, "--mount", "--net", "true"], capture_output=True, text=True, check=False)
+    return f"user namespaces are refused to ordinary users: {refused.stderr.strip()}" if refused.returncode else ""
 
 
 @cache

@@ -8,9 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from kernel.machine import IDS, SCRATCH, USER, Machine, needs, wait_until
-
-pytestmark = needs("setpriv", "newuidmap")
+from kernel.machine import IDS, SCRATCH, USER, Machine, wait_until
 
 FOLDER = f"/run/user/{USER}"
 HOLDER = f"{FOLDER}/labctl/.holder"

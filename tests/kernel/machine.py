@@ -33,6 +33,7 @@ OWN = [*([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--net", "
 IDS = 200000  # the first of that user's subordinate ones
 USER = 4242  # an ordinary user that no password file knows
 WAYS = ["", "--isolated", "rootless"]  # to have a lab: on the machine, in a host of its own, as an ordinary user
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do what this test does to a machine")
 each_way = pytest.mark.parametrize("option", WAYS, ids=["shared", "isolated", "rootless"])
 PATIENCE = 30.0  # seconds that any command may take
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from kernel.machine import USER, Machine, each_way, wait_until
+from kernel.machine import USER, Machine, each_way, only_root, wait_until
 
 LAB = """
 name: lab
@@ -100,6 +100,7 @@ def test_another_mount_namespace_has_a_nodes_namespace(machine: Machine, option:
     wait_until(lambda: machine.pids("sleep 77") == [])
 
 
+@only_root
 def test_run_is_full(machine: Machine) -> None:
     """No room for one more byte: `down` needs none, and `up` says so in a sentence."""
     machine.ok("mount -o remount,size=2m /run")

@@ -6,7 +6,7 @@ reads in shell is shell.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from labctl.state import (
@@ -56,7 +56,13 @@ def plan(desired: State, observed: State) -> Plan:
     """What turns `observed` into `desired`: removals from the outside in, then changes and additions as built."""
     wanted, found = desired.by_key(), observed.by_key()
     replaced = _replaced(wanted, found)
-    gone = [Remove(item, _why(item, replaced)) for key, item in found.items() if key not in wanted or key in replaced]
+    near = (item.ends[0] for item in desired.items if isinstance(item, Link))
+    names = {(end.node, end.alias): end.name for end in near if end.alias}
+    gone = [
+        Remove(item, replaced.get(key) or _became(item, names))
+        for key, item in found.items()
+        if key not in wanted or key in replaced
+    ]
     found = _survivors(found, gone)
     added = [Add(item) for key, item in wanted.items() if key not in found]
     changed = [
@@ -90,10 +96,16 @@ def _in_place(before: Item, after: Item) -> bool:
             return True
 
 
-def _why(item: Item, replaced: dict[Key, str]) -> str:
-    if isinstance(item, Link) and item.kind == "veth" and len(item.ends) == 1:
-        return f"{item.ends[0].name}: its other end is not where it was"
-    return replaced.get(item.key, "")
+def _became(item: Item, names: Mapping[tuple[str, str], str]) -> str:
+    """What somebody made of a link that is not whole, or not found under its name; `names` are those that are meant, by
+    node and mark."""
+    if not isinstance(item, Link):
+        return ""
+    near = item.ends[0]
+    if item.kind == "veth" and len(item.ends) == 1:
+        return f"{near.name}: its other end is not where it was"
+    meant = names.get((near.node, near.alias), near.name)
+    return f"named {near.name} instead of {meant}" if meant != near.name else ""
 
 
 def _identity(port: Port) -> tuple[str, str, int]:

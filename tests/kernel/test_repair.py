@@ -167,6 +167,17 @@ def test_the_host_of_a_lab_is_gone(machine: Machine, option: str) -> None:
     machine.inside("a", "ping -qc1 -W2 10.7.0.3")
 
 
+def test_a_replacement_says_why(machine: Machine) -> None:
+    file = machine.topology("lab", LAB)
+    machine.up(file)
+    machine.ok(
+        "ip link set back down; ip link set back name front; ip -n a link set c0 down; ip -n a link set c0 name x"
+    )
+    planned = machine.ok(f"labctl plan {file}")
+    assert "# named front instead of back\nip link del front\n" in planned
+    assert "# c0: its other end is not where it was\nip -n c link del c0\n" in planned
+
+
 def test_a_repair_touches_nothing_else(machine: Machine) -> None:
     """Line by line, but for the order of a bridge's ports, the machine is as it was before the harm."""
     file = machine.topology("lab", LAB)

@@ -257,6 +257,7 @@ def test_what_comes_while_a_lab_is_up_is_all_that_stays(machine: Machine, option
     assert changes(with_lab, machine.snapshot()) == foreign
     machine.ok(f"labctl {verb}")
     assert changes(machine.before, machine.snapshot()) == foreign
+    wait_until(lambda: machine.ok("ip netns list-id").count("nsid") == 1)  # the stranger's; the lab's take a moment
     machine.settle()
 
 

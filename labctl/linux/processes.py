@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from labctl.linux.place import RUN, Place, rootless
+from labctl.linux.place import RUN, Place, raise_fd_limit, rootless
+from labctl.linux.readings import text
 from labctl.state import Service
 
 MARK, DIGEST, MACHINE, NETNS = "LABCTL_SERVICE", "LABCTL_DIGEST", "LABCTL_MACHINE", "LABCTL_NETNS"
@@ -39,7 +40,11 @@ def processes(place: Place, nodes: Iterable[str]) -> dict[str, list[int]]:
 
 
 def kept(lab: str, nodes: Iterable[str]) -> dict[str, int]:
-    """For each of some nodes a process that was started in its namespace, and still is there."""
+    """For each of some nodes a process that was started in its namespace, and still is there.
+
+    Anybody can write marks into an environment: only a process of whoever runs labctl is believed, and never one in the
+    machine's own network, which is no node's.
+    """
     wanted = {f"{MARK}={lab}/{node}/".encode(): node for node in nodes}
     found: dict[str, int] = {}
     for pid in marked(lab) if wanted else ():
@@ -47,9 +52,17 @@ def kept(lab: str, nodes: Iterable[str]) -> dict[str, int]:
         inside = f"{NETNS}={namespace(pid, 'net')}".encode() in words
         for word in words:
             node = wanted.get(word[: word.rfind(b"/") + 1], "")
-            if node and inside and namespace(pid, "user") == namespace(os.getpid(), "user"):
+            if node and inside and _is_own(pid):
                 found[node] = pid
     return found
+
+
+def _is_own(pid: int) -> bool:
+    """Whether a process is of this user (a setuid program of another's is not) and this machine, not in its network."""
+    me = os.getpid()
+    same = all(namespace(pid, kind) == namespace(me, kind) for kind in ("user", "pid"))
+    ids = text(f"/proc/{pid}/status").partition("\nUid:")[2].split()[:4]
+    return same and set(ids) == {str(os.geteuid())} and namespace(pid, "net") != namespace(me, "net")
 
 
 def marked(lab: str) -> list[int]:
@@ -100,6 +113,7 @@ def _end(find: Callable[[], list[int]]) -> list[int]:
 
     Held by pidfd and looked for again once held, so that a number that was given to another process is never hit.
     """
+    raise_fd_limit()
     mine = {os.getpid(), os.getppid()}
     held = {pid: fd for pid in set(find()) - mine if (fd := _hold(pid)) is not None}
     try:

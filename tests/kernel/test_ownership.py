@@ -243,3 +243,26 @@ def test_labs_do_not_wait_for_one_another(machine: Machine) -> None:
         os.kill(working.pid, signal.SIGCONT)  # nsenter(1) stops with what it started
     _, story = working.communicate(timeout=60)
     assert working.returncode == 0, story
+
+
+def test_marks_that_somebody_else_wrote_are_not_believed(machine: Machine) -> None:
+    """An ordinary user can write any environment: the machine's own network must not pass for a lost node's."""
+    before, after = (
+        machine.topology(name, f"name: lab\nbridges: {{b0: {{subnet: 10.0.0.0/24}}}}\nnamespaces: {{{nodes}}}\n")
+        for name, nodes in (("before", "a: {networks: [b0]}"), ("after", "a: {networks: [b0]}, b: {networks: [b0]}"))
+    )
+    machine.up(before)
+    machine.ok("setsid sleep 1001 </dev/null >/dev/null 2>&1 &")
+    forged = "LABCTL_SERVICE=lab/b/x LABCTL_MACHINE=$(stat -c %d:%i /run) LABCTL_NETNS=$(readlink /proc/self/ns/net)"
+    machine.ok(f"{NOBODY} env {forged} sleep 1002 </dev/null >/dev/null 2>&1 &")
+    wait_until(lambda: machine.pids("sleep 1001") and machine.pids("sleep 1002"))
+    machine.up(after)
+    assert machine.inside("b", "readlink /proc/self/ns/net") != machine.ok("readlink /proc/self/ns/net")
+    machine.ok("labctl down lab")
+    assert machine.pids("sleep 1001")
+    machine.ok("pkill -xf 'sleep 100[12]' || :")
+
+
+def test_more_processes_than_descriptors(machine: Machine) -> None:
+    machine.up(machine.topology("many", "namespaces: {node: {count: 60, network_mode: none, run: exec sleep 1000}}\n"))
+    machine.ok("ulimit -Sn 40; labctl down many")

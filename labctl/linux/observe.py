@@ -148,7 +148,7 @@ def _true_version(
     if isinstance(item, File):
         path = place.etc(item.node) / item.name
         if path.exists():
-            yield File(item.node, item.name, path.read_text())
+            yield File(item.node, item.name, path.read_text(errors="replace"))
     elif isinstance(item, Service):
         yield from (service for service in services if service.key == item.key)
     elif item.node in there:

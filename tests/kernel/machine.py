@@ -69,8 +69,8 @@ what find /run /etc/netns /etc/hosts /etc/hostname /etc/resolv.conf ( -path /run
     -o -type f -printf '%p %M %U %s %T@\\n' -o -printf '%p %M %U %l\\n'
 """.replace("( -path", "'(' -path").replace("/run/etc )", "/run/etc ')'")
 
-# What time changes without anybody's doing: a bridge's timers, an address that the kernel still tries.
-CHANGING = re.compile(r" \w*timer +\S+| tentative")
+# What time changes without anybody's doing: a bridge's timers, an address that the kernel still tries, counters.
+CHANGING = re.compile(r" \w*timer +\S+| tentative| packets \d+ bytes \d+")
 
 Snapshot = dict[str, list[str]]
 

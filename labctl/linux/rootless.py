@@ -150,16 +150,24 @@ def _holder(lock: int, folder: Path) -> int:
         words = Path(f"/proc/{int(text)}/environ").read_bytes().split(b"\0")
     except OSError:
         return 0
-    return int(text) if f"{MARK}={folder}".encode() in words else 0
+    return int(text) if os.fsencode(f"{MARK}={folder}") in words else 0
 
 
 def _enter(pid: int) -> None:
     opened = [(os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC), flag) for kind, flag in KINDS.items()]
-    here = os.getcwd()
+    here = _working_folder()
     for fd, flag in opened:
         libc.setns(fd, flag)
         os.close(fd)
-    os.chdir(here)  # a new mount namespace begins at its root
+    with suppress(OSError):  # a new mount namespace begins at its root; what came to /run later is not in it
+        os.chdir(here)
+
+
+def _working_folder() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return "/"
 
 
 def _start(folder: Path, lock: int) -> None:

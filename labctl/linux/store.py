@@ -19,17 +19,14 @@ from labctl.record import Record, dumps, loads
 from labctl.state import HOST, Namespace, Service, State
 
 RECORD, NEW = "lab.json", ".lab.json"  # the latter while it is written
-FORBIDDEN = ("the labs of this machine belong to root", "Run labctl as root, for example with sudo.")
 
 
 def labs() -> list[str]:
     """The labs of this machine, also those without a record."""
     try:
         return sorted(entry.name for entry in os.scandir(RUN) if not entry.is_symlink() and contents(Place(entry.name)))
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):  # the latter: root's labs, and this user has none
         return []
-    except PermissionError:
-        return []  # root's labs, and this user has none
 
 
 def contents(place: Place) -> list[Path]:
@@ -41,17 +38,15 @@ def load(lab: str) -> Record | None:
     """Raises LabError where there is a record that this version cannot use."""
     path = RUN / lab / RECORD
     found = text(lab)
-    return loads(found, str(path)) if found or path.exists() else None
+    return loads(found, str(path)) if found or os.path.exists(path) else None
 
 
 def text(lab: str) -> str:
     """A lab's record as it is; empty when there is none."""
     try:
         return (RUN / lab / RECORD).read_text(errors="replace")
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):  # the latter: root's labs, and this user has none
         return ""
-    except PermissionError:
-        raise LabError(*FORBIDDEN) from None
 
 
 def save(record: Record) -> None:

@@ -170,6 +170,22 @@ def test_links_in_the_folder_lead_nowhere(user: Machine, planted: str) -> None:
     user.ok(f"pkill -xf 'sleep 2147483647' || :; rm -rf {home}")
 
 
+def test_a_plan_where_root_has_labs(user: Machine) -> None:
+    user.ok(f"{sys.executable} -P -m labctl up two-containers")
+    assert user.run("labctl plan two-containers --exit-code").status == 1
+    assert "ip netns add" in user.ok("labctl up two-containers --dry-run")
+    user.ok(f"{sys.executable} -P -m labctl down")
+
+
+@pytest.mark.parametrize("gone", ["later", "deleted"])
+def test_a_working_folder_that_is_not_there_inside(user: Machine, gone: str) -> None:
+    user.up("two-containers")
+    user.ok("mkdir -m 777 /run/later")
+    end = "rmdir /run/later" if gone == "deleted" else ":"
+    assert user.ok(f"cd /run/later; {end}; labctl exec container1 -- pwd") == "/\n"
+    user.ok("cd /run/later || cd /; labctl down; rm -rf /run/later")
+
+
 def test_who_has_no_labs(user: Machine) -> None:
     with user.untouched():
         done = user.run("labctl down nosuch")

@@ -19,7 +19,6 @@ from labctl.state import HOST, Address, File, Item, Link, Namespace, Port, Route
 
 AF_INET, AF_INET6 = 2, 10
 RTPROT_STATIC = 4
-SKIP_STATISTICS = 8  # RTEXT_FILTER_SKIP_STATS
 
 
 def observe(expected: State, place: Place, rules_as_listed: str = "") -> State:

@@ -266,3 +266,16 @@ def test_marks_that_somebody_else_wrote_are_not_believed(machine: Machine) -> No
 def test_more_processes_than_descriptors(machine: Machine) -> None:
     machine.up(machine.topology("many", "namespaces: {node: {count: 60, network_mode: none, run: exec sleep 1000}}\n"))
     machine.ok("ulimit -Sn 40; labctl down many")
+
+
+def test_another_hostname_is_the_nodes_alone(machine: Machine) -> None:
+    """From a host name namespace of labctl's own, the machine's is that of any other process in the node."""
+    before, after = (
+        machine.topology(name, f"name: lab\nnamespaces: {{a: {{network_mode: none, hostname: {name}}}}}\n")
+        for name in ("before", "after")
+    )
+    machine.up(before)
+    machine.ok("setsid ip netns exec a sleep 1003 </dev/null >/dev/null 2>&1 &")
+    wait_until(lambda: machine.pids("sleep 1003"))
+    machine.ok(f"unshare --uts labctl up {after}")
+    assert machine.ok("hostname") == "machine\n"

@@ -21,6 +21,7 @@ from labctl.state import Service
 
 MARK, DIGEST, MACHINE, NETNS = "LABCTL_SERVICE", "LABCTL_DIGEST", "LABCTL_MACHINE", "LABCTL_NETNS"
 PATIENCE = 2.0  # seconds between SIGTERM and SIGKILL
+KILLS = 5  # times that what goes on to start processes is killed
 
 
 def processes(place: Place, nodes: Iterable[str]) -> dict[str, list[int]]:
@@ -109,7 +110,17 @@ def end_service(lab: str, service: Service) -> list[int]:
 
 
 def _end(find: Callable[[], list[int]]) -> list[int]:
-    """SIGTERM, after PATIENCE seconds SIGKILL.
+    """SIGTERM, after PATIENCE seconds SIGKILL, also for what was started meanwhile; answers what is still there."""
+    _send(find, signal.SIGTERM, PATIENCE)
+    for _ in range(KILLS):
+        left = _send(find, signal.SIGKILL, 5.0)
+        if not left:
+            break
+    return left
+
+
+def _send(find: Callable[[], list[int]], number: int, seconds: float) -> list[int]:
+    """Signals what is found and waits for its end; answers what was there.
 
     Held by pidfd and looked for again once held, so that a number that was given to another process is never hit.
     """
@@ -117,12 +128,11 @@ def _end(find: Callable[[], list[int]]) -> list[int]:
     mine = {os.getpid(), os.getppid()}
     held = {pid: fd for pid in set(find()) - mine if (fd := _hold(pid)) is not None}
     try:
-        still = set(find()) & held.keys() if held else set()
-        for number, seconds in ((signal.SIGTERM, PATIENCE), (signal.SIGKILL, 5.0)):
-            for pid in still:
-                _signal(held[pid], number)
-            still = _wait({pid: held[pid] for pid in still}, seconds)
-        return sorted(still)
+        there = set(find()) & held.keys() if held else set()
+        for pid in there:
+            _signal(held[pid], number)
+        _wait({pid: held[pid] for pid in there}, seconds)
+        return sorted(there)
     finally:
         for fd in held.values():
             os.close(fd)

@@ -279,3 +279,11 @@ def test_another_hostname_is_the_nodes_alone(machine: Machine) -> None:
     wait_until(lambda: machine.pids("sleep 1003"))
     machine.ok(f"unshare --uts labctl up {after}")
     assert machine.ok("hostname") == "machine\n"
+
+
+def test_what_a_service_starts_while_it_is_ended_ends_too(machine: Machine) -> None:
+    run = "'trap : TERM; sleep 1004; sleep 1005; sleep 1006'"
+    machine.up(machine.topology("lab", f"name: lab\nnamespaces: {{a: {{network_mode: none, run: {run}}}}}\n"))
+    wait_until(lambda: machine.pids("sleep 1004"))
+    machine.ok("labctl down lab")
+    assert not [line for line in machine.processes() if "sleep" in line]

@@ -69,11 +69,12 @@ class Conflict(LabError):
 
 
 class KernelError(LabError):
-    """One refused operation: its shell form, the errno and the likely cause."""
+    """One refused operation: its shell form (of a whole file the first line), the errno and the likely cause."""
 
     def __init__(self, operation: str, errno: int, reason: str = "", hint: str = "") -> None:
         name = errnos.errorcode.get(errno, str(errno))
-        super().__init__(f"{operation}\n  {reason or 'refused'} ({name})", hint)
+        first, _, more = operation.partition("\n")
+        super().__init__(f"{first}{' …' if more else ''}\n  {reason or 'refused'} ({name})", hint)
         self.operation = operation
         self.errno = errno
 

@@ -121,6 +121,8 @@ def _remove_again(record: Record, error: BaseException) -> None:
         error.add_note(f"The lab {record.lab} was removed again; nothing is left of it.")
     except Incomplete as rest:
         error.add_note(str(rest))
+    except KeyboardInterrupt:
+        error.add_note(f"Its removal was interrupted too: 'labctl down {record.lab}' does the rest.")
 
 
 def _record(topology: Topology, place: Place, prefix: str, leases: Leases, old: Record | None) -> Record:

@@ -20,6 +20,12 @@ from labctl.state import HOST, Address, File, Item, Link, Namespace, Port, Route
 VERSION = 1
 REMEDY = "'labctl down' removes the lab all the same, by what the kernel tells of it."
 NOUNS = {noun.__name__: noun for noun in (Namespace, Sysctl, Link, Address, Route, Ruleset, Service)}
+KINDS: dict[type, tuple[str, ...]] = {
+    str: ("lab", "file", "prefix", "rules_as_listed"),
+    bool: ("isolated", "made_netns_folder"),
+    dict: ("found", "indexes", "addresses"),
+    int: ("group",),
+}
 
 
 @dataclass(frozen=True)
@@ -77,14 +83,24 @@ def loads(text: str, source: str) -> Record:
             raise LabError(f"{source} was written by another version of labctl", REMEDY)
         data["leases"] = Leases(**data["leases"])
         data["state"] = State.of(_item(*row) for row in data["state"])
-        return Record(**data)
-    except (ValueError, TypeError, KeyError) as error:
+        return _sound(Record(**data))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise LabError(f"{source} is damaged: {error}", REMEDY) from None
+
+
+def _sound(record: Record) -> Record:
+    """Raises TypeError where a field is not of its type: it would be a surprise later, in the middle of something."""
+    values = {**vars(record), **vars(record.leases)}
+    for kind, names in KINDS.items():
+        for name in names:
+            if type(values[name]) is not kind:
+                raise TypeError(f"{name} is not of the type {kind.__name__}")
+    return record
 
 
 def salvage(text: str, lab: str) -> Record:
     """What a damaged record, or that of another version, still tells; what it does not tell is left empty."""
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         data = json.loads(text)
         if isinstance(data, dict):
             leases, found = _mapping(data.get("leases")), _mapping(data.get("found"))

@@ -37,11 +37,27 @@ def test_what_is_written_is_what_is_read(file: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "{}", '{"version": 99}', '{"version": 1}', '{"version": 1, "leases": {}, "state": [["Nonsense"]]}'],
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"version": 99}',
+        '{"version": 1}',
+        '{"version": 1, "leases": {}, "state": [["Nonsense"]]}',
+        "[" * 100_000,
+    ],
 )
 def test_what_is_no_record_is_refused(text: str) -> None:
     with pytest.raises(LabError, match=r"lab\.json"):
         loads(text, "lab.json")
+
+
+@pytest.mark.parametrize("change", [{"leases": {"group": "x"}}, {"found": None}, {"isolated": "yes"}, {"lab": 7}])
+def test_a_field_of_another_type_is_refused(change: dict[str, object]) -> None:
+    data = json.loads(dumps(record(GOOD[0]))) | change
+    with pytest.raises(LabError, match="damaged"):
+        loads(json.dumps(data), "lab.json")
 
 
 def test_another_version_is_named() -> None:

@@ -28,6 +28,8 @@ def main() -> NoReturn:
     os.environ["PATH"] = ":".join(dict.fromkeys([*os.environ.get("PATH", os.defpath).split(":"), *SBIN]))
     signal.signal(signal.SIGTERM, _terminated)
     status = _status(sys.argv[1:])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     if rootless := sys.modules.get("labctl.linux.rootless"):
         rootless.leave()
     with suppress(BrokenPipeError):

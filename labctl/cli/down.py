@@ -14,9 +14,11 @@ from labctl.linux.rootless import admit
 
 def run(lab: str | None = None, everything: bool = False) -> None:
     """Removes a lab, or every lab of this machine. Raises Incomplete when something of one is still there."""
-    admit()
+    can_be = admit()
     store.sweep()
     names = store.labs() if everything else [choose_name(lab)]
+    if names and not can_be:
+        raise no_such_lab(names[0])
     failures: list[str] = []
     for name in names:
         begun = time.monotonic()

@@ -32,19 +32,19 @@ def setns(fd: int, kind: int = CLONE_NEWNET) -> None:
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0) -> None:
-    result = _libc.mount(source.encode(), target.encode(), kind.encode() or None, flags, None)
+    result = _libc.mount(os.fsencode(source), os.fsencode(target), kind.encode() or None, flags, None)
     _check(result, f"mount {source} {target}")
 
 
 def umount(target: str, flags: int = MNT_DETACH) -> None:
-    _check(_libc.umount2(target.encode(), flags), f"umount {target}")
+    _check(_libc.umount2(os.fsencode(target), flags), f"umount {target}")
 
 
 def is_mount(path: str) -> bool:
     """Whether something is mounted exactly here. Unlike os.path.ismount it also sees a bind of the same file system."""
     try:
         return _mount_id(path) != _mount_id(os.path.dirname(path))
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):  # the latter: root's, while an ordinary user asks
         return False
 
 

@@ -36,7 +36,7 @@ def has_ipv6() -> bool:
 def place(record: Record) -> Place:
     """Where a lab is, with the processes that keep namespaces alive whose mounts are gone."""
     place = Place(record.lab, record.isolated)
-    lost = [node for node in record.state.nodes() if not mounted(place, node)] if place.mounts.is_dir() else []
+    lost = [node for node in record.state.nodes() if not mounted(place, node)] if os.path.isdir(place.mounts) else []
     return replace(place, kept=processes.kept(record.lab, lost))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import struct
 import subprocess
+from contextlib import suppress
 
 from labctl.errors import LabError
 from labctl.linux.netlink import HEADER, NLM_F_REQUEST, NLMSG_ERROR, attribute
@@ -23,8 +24,8 @@ class Load:
     def __init__(self, text: str) -> None:
         self._process = _start("-f", "-")
         assert self._process.stdin
-        self._process.stdin.write(text)
-        self._process.stdin.close()
+        with suppress(BrokenPipeError), self._process.stdin as script:  # has it ended, finish() tells why
+            script.write(text)
         self._process.stdin = None
 
     def finish(self) -> str:

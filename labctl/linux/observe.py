@@ -19,7 +19,6 @@ from labctl.state import HOST, Address, File, Item, Link, Namespace, Port, Route
 
 AF_INET, AF_INET6 = 2, 10
 RTPROT_STATIC = 4
-SKIP_STATISTICS = 8  # RTEXT_FILTER_SKIP_STATS
 
 
 def observe(expected: State, place: Place, rules_as_listed: str = "") -> State:
@@ -148,7 +147,7 @@ def _true_version(
     if isinstance(item, File):
         path = place.etc(item.node) / item.name
         if path.exists():
-            yield File(item.node, item.name, path.read_text())
+            yield File(item.node, item.name, path.read_text(errors="replace"))
     elif isinstance(item, Service):
         yield from (service for service in services if service.key == item.key)
     elif item.node in there:

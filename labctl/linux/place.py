@@ -82,7 +82,7 @@ class Namespaces:
         self._inside: str | None = None if place.isolated else HOST  # a thread starts where the process is
         self._fds: dict[str, int] = {}
         self._sockets: dict[str, Socket] = {}
-        _raise_fd_limit()
+        raise_fd_limit()
 
     def __enter__(self) -> Namespaces:
         return self
@@ -221,8 +221,8 @@ def in_thread(work: Callable[[], T]) -> T:
     return results[0]
 
 
-def _raise_fd_limit() -> None:
-    """Two descriptors a node; the usual soft limit of 1024 ends at 500."""
+def raise_fd_limit() -> None:
+    """Two descriptors a node, or one a process; the usual soft limit of 1024 ends at 500 nodes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from labctl.linux.place import RUN, Place, rootless
+from labctl.linux.place import RUN, Place, raise_fd_limit, rootless
+from labctl.linux.readings import text
 from labctl.state import Service
 
 MARK, DIGEST, MACHINE, NETNS = "LABCTL_SERVICE", "LABCTL_DIGEST", "LABCTL_MACHINE", "LABCTL_NETNS"
 PATIENCE = 2.0  # seconds between SIGTERM and SIGKILL
+KILLS = 5  # times that what goes on to start processes is killed
 
 
 def processes(place: Place, nodes: Iterable[str]) -> dict[str, list[int]]:
@@ -41,24 +43,27 @@ def processes(place: Place, nodes: Iterable[str]) -> dict[str, list[int]]:
 def kept(lab: str, nodes: Iterable[str]) -> dict[str, int]:
     """For each of some nodes a process that was started in its namespace, and still is there.
 
-    An environment can be written by anybody: only a process of our own user counts, and never the machine's namespace.
+    Anybody can write marks into an environment: only a process of whoever runs labctl is believed, and never one in the
+    machine's own network, which is no node's.
     """
     wanted = {f"{MARK}={lab}/{node}/".encode(): node for node in nodes}
     found: dict[str, int] = {}
     for pid in marked(lab) if wanted else ():
-        if _is_ours(pid) and f"{NETNS}={namespace(pid, 'net')}".encode() in (words := environ(pid)):
-            found |= {node: pid for word in words if (node := wanted.get(word[: word.rfind(b"/") + 1]))}
+        words = environ(pid)
+        inside = f"{NETNS}={namespace(pid, 'net')}".encode() in words
+        for word in words:
+            node = wanted.get(word[: word.rfind(b"/") + 1], "")
+            if node and inside and _is_own(pid):
+                found[node] = pid
     return found
 
 
-def _is_ours(pid: int) -> bool:
-    try:
-        owner = os.stat(f"/proc/{pid}").st_uid
-    except FileNotFoundError:
-        return False
-    mine = os.getpid()
-    elsewhere = namespace(pid, "net") not in ("", namespace(mine, "net"))
-    return owner == os.geteuid() and elsewhere and namespace(pid, "user") == namespace(mine, "user")
+def _is_own(pid: int) -> bool:
+    """Whether a process is of this user (a setuid program of another's is not) and this machine, not in its network."""
+    me = os.getpid()
+    same = all(namespace(pid, kind) == namespace(me, kind) for kind in ("user", "pid"))
+    ids = text(f"/proc/{pid}/status").partition("\nUid:")[2].split()[:4]
+    return same and set(ids) == {str(os.geteuid())} and namespace(pid, "net") != namespace(me, "net")
 
 
 def marked(lab: str) -> list[int]:
@@ -105,19 +110,29 @@ def end_service(lab: str, service: Service) -> list[int]:
 
 
 def _end(find: Callable[[], list[int]]) -> list[int]:
-    """SIGTERM, after PATIENCE seconds SIGKILL.
+    """SIGTERM, after PATIENCE seconds SIGKILL, also for what was started meanwhile; answers what is still there."""
+    _send(find, signal.SIGTERM, PATIENCE)
+    for _ in range(KILLS):
+        left = _send(find, signal.SIGKILL, 5.0)
+        if not left:
+            break
+    return left
+
+
+def _send(find: Callable[[], list[int]], number: int, seconds: float) -> list[int]:
+    """Signals what is found and waits for its end; answers what was there.
 
     Held by pidfd and looked for again once held, so that a number that was given to another process is never hit.
     """
+    raise_fd_limit()
     mine = {os.getpid(), os.getppid()}
     held = {pid: fd for pid in set(find()) - mine if (fd := _hold(pid)) is not None}
     try:
-        still = set(find()) & held.keys() if held else set()
-        for number, seconds in ((signal.SIGTERM, PATIENCE), (signal.SIGKILL, 5.0)):
-            for pid in still:
-                _signal(held[pid], number)
-            still = _wait({pid: held[pid] for pid in still}, seconds)
-        return sorted(still)
+        there = set(find()) & held.keys() if held else set()
+        for pid in there:
+            _signal(held[pid], number)
+        _wait({pid: held[pid] for pid in there}, seconds)
+        return sorted(there)
     finally:
         for fd in held.values():
             os.close(fd)

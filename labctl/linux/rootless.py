@@ -27,6 +27,7 @@ from labctl.linux.processes import end_every_lab, kept_in
 MARK = "LABCTL_HOLDER"  # in the holder's environment: the user's folder
 KINDS = {"user": libc.CLONE_NEWUSER, "mnt": libc.CLONE_NEWNS, "net": libc.CLONE_NEWNET}
 FOREVER = "2147483647"
+ELSEWHERE = "Set XDG_RUNTIME_DIR to a folder of your own."
 
 _inside: list[tuple[int, Path]] = []  # the lock of this process and the user's folder, once it has entered
 
@@ -37,26 +38,21 @@ def home() -> Path:
     return Path(runtime, "labctl") if runtime.startswith("/") else Path(f"/tmp/labctl-{os.getuid()}")
 
 
-def admit(starting: bool = False) -> None:
-    """Makes an ordinary user root of their own namespaces; does nothing for root.
+def admit(starting: bool = False) -> bool:
+    """Makes an ordinary user root of their own namespaces; does nothing for root. Answers whether there can be labs.
 
     Where the user has no lab they are entered only for `starting` one. Call it from a process with one thread.
     Raises LabError where the system refuses such namespaces.
     """
     if os.geteuid() == 0 or _inside:
-        return
+        return True
     folder = home()
-    if not starting and not folder.exists():
-        return
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    opened = _opened(folder)
-    try:
-        lock, pid = _held(folder, opened)
-        _enter(pid)
-    finally:
-        os.close(opened)
+    if not starting and not os.path.exists(folder):
+        return False
+    lock, pid = _held(folder)
+    _enter(pid)
     _inside.append((lock, folder))
+    return True
 
 
 def leave() -> None:
@@ -72,56 +68,75 @@ def leave() -> None:
             with suppress(OSError):
                 folder.rmdir()
             if pid:
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
     os.close(lock)
 
 
 def _opened(folder: Path) -> int:
-    """The folder, if it is the user's alone; what others could have put there is not followed."""
+    """The folder, if it is the user's alone; what others could have put there is not followed.
+
+    Raises FileNotFoundError where it has just gone.
+    """
     try:
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
     except OSError as error:
         reason = "is no folder" if error.errno in (errno.ELOOP, errno.ENOTDIR) else (error.strerror or "").lower()
         raise LabError(f"{folder}: {reason}", "It was left alone. Remove it, or set XDG_RUNTIME_DIR.") from None
     found = os.fstat(opened)
     if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise LabError(
-            f"{folder} is not yours alone", "It was left alone. Set XDG_RUNTIME_DIR to a folder of your own."
-        )
+        raise LabError(f"{folder} is not yours alone", f"It was left alone. {ELSEWHERE}")
     return opened
 
 
-def _held(folder: Path, opened: int) -> tuple[int, int]:
-    """The lock that everybody inside shares, and the process that holds the namespaces; it is started if need be."""
+def _held(folder: Path) -> tuple[int, int]:
+    """The lock that everybody inside shares, and the process that holds the namespaces; it is started if need be.
+
+    A shared lock becomes an exclusive one, or the other way round, by way of none (flock(2)): what was true before is
+    looked at again.
+    """
     while True:
-        lock = _lock(folder, opened)
-        for kind in (fcntl.LOCK_SH, fcntl.LOCK_EX):
-            fcntl.flock(lock, kind)
-            if not _is_current(lock, opened):
-                break  # the last one has left meanwhile
-            pid = _holder(lock, folder)
-            if not pid and kind == fcntl.LOCK_EX:
-                end_every_lab(kept_in(folder))  # what a holder that was killed left running is in no namespace to enter
-                pid = _start(folder)
-                os.pwrite(lock, f"{pid:<19}\n".encode(), 0)
-                fcntl.flock(lock, fcntl.LOCK_SH)
-            if pid:
-                return lock, pid
+        lock = _lock(folder)
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        if _is_current(lock, folder) and (pid := _holder(lock, folder)):
+            return lock, pid
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _is_current(lock, folder) and not _holder(lock, folder):
+            end_every_lab(kept_in(folder))  # what a holder that was killed left running is in no namespace to enter
+            _start(folder, lock)
         os.close(lock)
-        with suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
 
 
-def _lock(folder: Path, opened: int) -> int:
+def _lock(folder: Path) -> int:
+    """The open file that is locked, in a folder that is made if need be."""
+    while True:
+        try:
+            with suppress(FileExistsError):
+                folder.mkdir(mode=0o700)
+        except OSError as error:
+            raise LabError(f"{folder}: {(error.strerror or '').lower()}", ELSEWHERE) from None
+        with suppress(FileNotFoundError):  # the last one to leave has just removed it
+            return _lock_in(folder)
+
+
+def _lock_in(folder: Path) -> int:
+    opened = _opened(folder)
     try:
         return os.open(HOLDER, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=opened)
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise LabError(f"{folder / HOLDER}: {error.strerror}", "It was left alone; remove it.") from None
+    finally:
+        os.close(opened)
 
 
-def _is_current(lock: int, opened: int) -> bool:
+def _is_current(lock: int, folder: Path) -> bool:
+    """Whether the file that was locked is still the one in the folder: the last one to leave removes it."""
     try:
-        return os.path.samestat(os.fstat(lock), os.stat(HOLDER, dir_fd=opened, follow_symlinks=False))
+        return os.path.samestat(os.fstat(lock), os.lstat(folder / HOLDER))
     except FileNotFoundError:
         return False
 
@@ -135,25 +150,39 @@ def _holder(lock: int, folder: Path) -> int:
         words = Path(f"/proc/{int(text)}/environ").read_bytes().split(b"\0")
     except OSError:
         return 0
-    return int(text) if f"{MARK}={folder}".encode() in words else 0
+    return int(text) if os.fsencode(f"{MARK}={folder}") in words else 0
 
 
 def _enter(pid: int) -> None:
     opened = [(os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC), flag) for kind, flag in KINDS.items()]
-    here = os.getcwd()
+    here = _working_folder()
     for fd, flag in opened:
         libc.setns(fd, flag)
         os.close(fd)
-    os.chdir(here)  # a new mount namespace begins at its root
+    with suppress(OSError):  # a new mount namespace begins at its root; what came to /run later is not in it
+        os.chdir(here)
 
 
-def _start(folder: Path) -> int:
-    """Starts the holder and waits until it holds everything. Raises LabError."""
+def _working_folder() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return "/"
+
+
+def _start(folder: Path, lock: int) -> None:
+    """Starts the holder and waits until it holds everything. Raises LabError.
+
+    It is written down before it may go on, and does not go on alone: killed at any instant, this process leaves either
+    a holder that the next labctl finds, or none. The holder shares the lock until it is its own program.
+    """
     told, tell = os.pipe2(os.O_CLOEXEC)
     go, allow = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if not pid:
+        os.close(allow)
         _hold(folder, tell, go)
+    os.pwrite(lock, f"{pid:<19}\n".encode(), 0)
     os.close(tell)
     os.close(go)
     with os.fdopen(told, "rb") as answers:
@@ -166,14 +195,15 @@ def _start(folder: Path) -> int:
             except OSError as error:
                 line = json.dumps(["uid_map", error.errno]).encode()
     os.close(allow)
-    if line:
+    if line or not _holder(lock, folder):
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         (folder / HOLDER).unlink()
         with suppress(OSError):
             folder.rmdir()
-        raise _refused(*json.loads(line))
-    return pid
+        raise (
+            _refused(*json.loads(line)) if line else LabError(f"process {pid}, which was to hold the lab, is not there")
+        )
 
 
 def _hold(folder: Path, tell: int, go: int) -> NoReturn:
@@ -183,7 +213,8 @@ def _hold(folder: Path, tell: int, go: int) -> NoReturn:
         os.setsid()
         libc.unshare(libc.CLONE_NEWUSER)
         os.write(tell, b"unshared\n")
-        os.read(go, 1)
+        if not os.read(go, 1):
+            os._exit(1)
         step = "unshare --mount --net"
         libc.unshare(libc.CLONE_NEWNS | libc.CLONE_NEWNET)
         step = "mounting /run"

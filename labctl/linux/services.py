@@ -11,7 +11,7 @@ from pathlib import Path
 
 from labctl.linux import libc
 from labctl.linux.place import Place, exists
-from labctl.linux.processes import DIGEST, MACHINE, NETNS, environ, machine, mark, marked, namespace, processes
+from labctl.linux.processes import DIGEST, MACHINE, MARK, NETNS, environ, machine, mark, marked, namespace, processes
 from labctl.state import HOST, Service, State
 
 LAST_FD = 3  # of a service to be, closed by exec
@@ -104,10 +104,15 @@ def running(place: Place, expected: State) -> set[Service]:
 
 
 def rename(place: Place, node: str, hostname: str) -> None:
-    """Gives the processes of a node another hostname. Call it from a thread that ends afterwards."""
+    """Gives what labctl started in a node another hostname. Call it from a thread that ends afterwards.
+
+    Whoever came by other ways, as with `ip netns exec`, has a hostname of somebody else's.
+    """
     mine = namespace(os.getpid(), "uts")
+    marks = (f"{MARK}={place.lab}/{node}/".encode(), f"LABCTL_NODE={node}".encode())
     for pid in processes(place, [node]).get(node, []):
-        if namespace(pid, "uts") not in ("", mine):
+        started = any(word.startswith(marks) for word in environ(pid))
+        if started and namespace(pid, "uts") not in ("", mine):
             with suppress(FileNotFoundError), open(f"/proc/{pid}/ns/uts") as uts:
                 libc.setns(uts.fileno(), libc.CLONE_NEWUTS)
                 libc.sethostname(hostname)

@@ -19,17 +19,14 @@ from labctl.record import Record, dumps, loads
 from labctl.state import HOST, Namespace, Service, State
 
 RECORD, NEW = "lab.json", ".lab.json"  # the latter while it is written
-FORBIDDEN = ("the labs of this machine belong to root", "Run labctl as root, for example with sudo.")
 
 
 def labs() -> list[str]:
-    """The labs of this machine, also those without a record. Raises LabError where /run/labctl may not be read."""
+    """The labs of this machine, also those without a record."""
     try:
         return sorted(entry.name for entry in os.scandir(RUN) if not entry.is_symlink() and contents(Place(entry.name)))
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):  # the latter: root's labs, and this user has none
         return []
-    except PermissionError:
-        return []  # root's labs, and this user has none
 
 
 def contents(place: Place) -> list[Path]:
@@ -41,17 +38,15 @@ def load(lab: str) -> Record | None:
     """Raises LabError where there is a record that this version cannot use."""
     path = RUN / lab / RECORD
     found = text(lab)
-    return loads(found, str(path)) if found or path.exists() else None
+    return loads(found, str(path)) if found or os.path.exists(path) else None
 
 
 def text(lab: str) -> str:
     """A lab's record as it is; empty when there is none."""
     try:
         return (RUN / lab / RECORD).read_text(errors="replace")
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):  # the latter: root's labs, and this user has none
         return ""
-    except PermissionError:
-        raise LabError(*FORBIDDEN) from None
 
 
 def save(record: Record) -> None:
@@ -122,7 +117,11 @@ def tidy(place: Place, wanted: State, prefix: str) -> None:
 
 
 def _entries(folder: Path) -> list[Path]:
-    return list(folder.iterdir()) if folder.is_dir() else []
+    """What is in a folder; nothing where it is none, or has just gone."""
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def names(place: Place) -> Iterator[Path]:
@@ -163,9 +162,10 @@ def machine_lock() -> Iterator[None]:
 
 
 def forget_netns_folder(record: Record) -> None:
-    """Removes /run/netns if a lab made it and nobody uses it any more: ip(8) mounts it on itself. Raises OSError."""
-    if record.made_netns_folder and NETNS.is_dir() and not os.path.ismount(NETNS) and not any(NETNS.iterdir()):
-        NETNS.rmdir()
+    """Removes /run/netns if a lab made it and nobody uses it any more: ip(8) mounts it on itself."""
+    if record.made_netns_folder and not os.path.ismount(NETNS):
+        with suppress(OSError):  # there are names in it, or it has gone
+            NETNS.rmdir()
 
 
 @contextmanager
@@ -189,20 +189,25 @@ def _lock(folder: Path, waiting: Callable[[], None] | None) -> int:
                 raise
             waiting()
             fcntl.flock(fd, fcntl.LOCK_EX)
-        if folder.exists() and os.path.samestat(os.fstat(fd), os.stat(folder)):
-            return fd
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(fd), os.stat(folder)):
+                return fd
         os.close(fd)
 
 
 def _folder(folder: Path) -> int:
     """Opens a folder, which is made if need be; what else has its name, a link to one included, is refused."""
-    try:
-        for each in dict.fromkeys((RUN, folder)):
-            with suppress(FileExistsError):
-                each.mkdir(mode=0o700)
-        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except NotADirectoryError:
-        raise LabError(f"{folder} is no folder", "It is not labctl's, and was left alone; remove it.") from None
+    while True:
+        try:
+            for each in dict.fromkeys((RUN, folder)):
+                with suppress(FileExistsError):
+                    each.mkdir(mode=0o700)
+            return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except NotADirectoryError:
+            raise LabError(f"{folder} is no folder", "It is not labctl's, and was left alone; remove it.") from None
+        except FileNotFoundError:  # another labctl has just removed it, empty
+            if not RUN.parent.is_dir():
+                raise
 
 
 def _prune(folder: Path) -> None:

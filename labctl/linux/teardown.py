@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from labctl.errors import KernelError, LabError
@@ -58,7 +58,8 @@ def _settle(record: Record, place: Place, restorable: Callable[[], dict[str, str
     that go at once is the one that restores."""
     with store.machine_lock():
         for name, value in restorable().items():
-            write(name, value)
+            with suppress(FileNotFoundError):  # there is no such setting any more
+                write(name, value)
         store.forget_netns_folder(record)
         if failures:
             return

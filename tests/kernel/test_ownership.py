@@ -282,3 +282,47 @@ def test_labs_do_not_wait_for_one_another(machine: Machine) -> None:
         os.kill(working.pid, signal.SIGCONT)  # nsenter(1) stops with what it started
     _, story = working.communicate(timeout=60)
     assert working.returncode == 0, story
+
+
+def test_marks_that_somebody_else_wrote_are_not_believed(machine: Machine) -> None:
+    """An ordinary user can write any environment: the machine's own network must not pass for a lost node's."""
+    before, after = (
+        machine.topology(name, f"name: lab\nbridges: {{b0: {{subnet: 10.0.0.0/24}}}}\nnamespaces: {{{nodes}}}\n")
+        for name, nodes in (("before", "a: {networks: [b0]}"), ("after", "a: {networks: [b0]}, b: {networks: [b0]}"))
+    )
+    machine.up(before)
+    machine.ok("setsid sleep 1001 </dev/null >/dev/null 2>&1 &")
+    forged = "LABCTL_SERVICE=lab/b/x LABCTL_MACHINE=$(stat -c %d:%i /run) LABCTL_NETNS=$(readlink /proc/self/ns/net)"
+    machine.ok(f"{NOBODY} env {forged} sleep 1002 </dev/null >/dev/null 2>&1 &")
+    wait_until(lambda: machine.pids("sleep 1001") and machine.pids("sleep 1002"))
+    machine.up(after)
+    assert machine.inside("b", "readlink /proc/self/ns/net") != machine.ok("readlink /proc/self/ns/net")
+    machine.ok("labctl down lab")
+    assert machine.pids("sleep 1001")
+    machine.ok("pkill -xf 'sleep 100[12]' || :")
+
+
+def test_more_processes_than_descriptors(machine: Machine) -> None:
+    machine.up(machine.topology("many", "namespaces: {node: {count: 60, network_mode: none, run: exec sleep 1000}}\n"))
+    machine.ok("ulimit -Sn 40; labctl down many")
+
+
+def test_another_hostname_is_the_nodes_alone(machine: Machine) -> None:
+    """From a host name namespace of labctl's own, the machine's is that of any other process in the node."""
+    before, after = (
+        machine.topology(name, f"name: lab\nnamespaces: {{a: {{network_mode: none, hostname: {name}}}}}\n")
+        for name in ("before", "after")
+    )
+    machine.up(before)
+    machine.ok("setsid ip netns exec a sleep 1003 </dev/null >/dev/null 2>&1 &")
+    wait_until(lambda: machine.pids("sleep 1003"))
+    machine.ok(f"unshare --uts labctl up {after}")
+    assert machine.ok("hostname") == "machine\n"
+
+
+def test_what_a_service_starts_while_it_is_ended_ends_too(machine: Machine) -> None:
+    run = "'trap : TERM; sleep 1004; sleep 1005; sleep 1006'"
+    machine.up(machine.topology("lab", f"name: lab\nnamespaces: {{a: {{network_mode: none, run: {run}}}}}\n"))
+    wait_until(lambda: machine.pids("sleep 1004"))
+    machine.ok("labctl down lab")
+    assert not [line for line in machine.processes() if "sleep" in line]

@@ -99,6 +99,16 @@ def test_the_holder_was_killed(user: Machine) -> None:
     assert user.run("labctl down one").status == 0
 
 
+def test_killed_while_it_starts_the_holder(user: Machine) -> None:
+    """The holder does not go on alone, and nobody waits for it."""
+    user.ok(f"mkdir {SCRATCH}/slow")
+    user.write("slow/newuidmap", '#!/bin/sh\nsleep 1.5\nexec /usr/bin/newuidmap "$@"\n').chmod(0o755)
+    slow = f'timeout -s KILL 1 user env "PATH={SCRATCH}/slow:$PATH" python3 -P -m labctl up two-containers'
+    assert user.run(slow).status != 0
+    wait_until(lambda: user.processes() == user.before["processes"])
+    user.up("two-containers")
+
+
 def test_without_subordinate_ids(machine: Machine) -> None:
     machine.become_user(more_ids=False)
     machine.up("two-containers")
@@ -156,6 +166,33 @@ def test_links_in_the_folder_lead_nowhere(user: Machine, planted: str) -> None:
     user.ok("labctl down --all || :")
     assert user.ok(look) == before
     user.ok(f"pkill -xf 'sleep 2147483647' || :; rm -rf {home}")
+
+
+def test_a_plan_where_root_has_labs(user: Machine) -> None:
+    user.ok(f"{sys.executable} -P -m labctl up two-containers")
+    assert user.run("labctl plan two-containers --exit-code").status == 1
+    assert "ip netns add" in user.ok("labctl up two-containers --dry-run")
+    user.ok(f"{sys.executable} -P -m labctl down")
+
+
+@pytest.mark.parametrize("gone", ["later", "deleted"])
+def test_a_working_folder_that_is_not_there_inside(user: Machine, gone: str) -> None:
+    user.up("two-containers")
+    user.ok("mkdir -m 777 /run/later")
+    end = "rmdir /run/later" if gone == "deleted" else ":"
+    assert user.ok(f"cd /run/later; {end}; labctl exec container1 -- pwd") == "/\n"
+    user.ok("cd /run/later || cd /; labctl down; rm -rf /run/later")
+
+
+def test_who_has_no_labs(user: Machine) -> None:
+    with user.untouched():
+        done = user.run("labctl down nosuch")
+        assert (done.status, done.stderr.splitlines()[0]) == (2, "labctl: no lab 'nosuch' is running")
+        elsewhere = user.run("user env XDG_RUNTIME_DIR=/run/none python3 -P -m labctl up two-containers")
+        assert (elsewhere.status, elsewhere.stderr.splitlines()) == (
+            1,
+            ["labctl: /run/none/labctl: no such file or directory", "Set XDG_RUNTIME_DIR to a folder of your own."],
+        )
 
 
 @pytest.mark.parametrize("name", ["../../scratch", "..", "a/b", "/etc", ".holder", "-x", "", "a b", "x" * 40])

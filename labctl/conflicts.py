@@ -91,8 +91,7 @@ def _problem(topology: Topology, bridge: str, number: int, message: str) -> Prob
 def check_names(wanted: State, site: Site, record: Record, new: bool) -> None:
     """Raises Conflict for the first foreign thing that has a name the lab needs."""
     foreign = {link.name: link for link in site.links if not ours(link, record)}
-    host = [Namespace(HOST, record.prefix + HOST)] if record.isolated else []
-    for item in [*host, *sorted(wanted.items, key=lambda item: item.key)]:
+    for item in sorted(wanted.items, key=lambda item: item.key):
         match item:
             case Link(kind, (near, *_)) if kind != "loopback" and near.node == HOST and near.name in foreign:
                 raise Conflict(

@@ -66,7 +66,7 @@ def desired(topology: Topology, context: Context) -> State:
     found = {name: value for name, value in context.found.items() if name in settings}
     items: list[Item] = [ruleset(topology.name, topology.bridges, found)] if topology.bridges else []
     items += settings.values()
-    items += _loopback(HOST) if context.isolated else ()
+    items += [Namespace(HOST, context.prefix + HOST), *_loopback(HOST)] if context.isolated else []
     for bridge in topology.bridges:
         items += _bridge(bridge, topology, context)
     peers = _peers(topology, context)

@@ -16,10 +16,10 @@ from labctl.linux.recovery import recover
 from labctl.plan import Op, Plan, plan
 from labctl.record import Leases, Record
 from labctl.removal import neighbours, others, remove, restorable
-from labctl.state import Ruleset, State
+from labctl.state import Names, Ruleset, State
 from labctl.written import Topology
 
-Report = Callable[[Op, str], None]  # each operation once it is on its way, and the prefix of names in /run/netns
+Report = Callable[[Op, Names], None]  # each operation once it is on its way
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Draft:
 def up(
     topology: Topology,
     isolated: bool | None,
-    report: Report = lambda op, prefix: None,
+    report: Report = lambda op, names: None,
     waiting: Callable[[], None] = lambda: None,
 ) -> Draft:
     """Brings a lab to the state of its file; one that did not exist before is removed again when that fails.
@@ -107,8 +107,8 @@ def _compared(intent: Intent) -> Draft:
 
 def _build(found: Draft, report: Report) -> None:
     record, place = found.record, machine.place(found.record)
-    machine.prepare(place, record.prefix)
-    listed = machine.apply(found.plan, place, record, restorable(record), lambda op: report(op, record.prefix))
+    store.prepare(place)
+    listed = machine.apply(found.plan, place, record, restorable(record), lambda op: report(op, record.names))
     rules = record.rules_as_listed if listed is None else listed
     if not found.new:
         store.tidy(place, found.wanted, record.prefix)

@@ -209,6 +209,8 @@ def _explicit(gone: list[Remove]) -> list[Remove]:
 def _order(op: Op) -> tuple[object, ...]:
     item = op.item
     match item:
+        case Namespace(node="host"):
+            return (-1, item.key)
         case Ruleset():
             return (0, item.key)
         case Sysctl() if item.node == HOST:

@@ -15,7 +15,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 from labctl.errors import LabError
-from labctl.state import HOST, Address, File, Item, Link, Namespace, Port, Route, Ruleset, Service, State, Sysctl
+from labctl.state import HOST, Address, File, Item, Link, Names, Namespace, Port, Route, Ruleset, Service, State, Sysctl
 
 VERSION = 1
 REMEDY = "'labctl down' removes the lab all the same, by what the kernel tells of it."
@@ -50,6 +50,10 @@ class Record:
     rules_as_listed: str = ""  # the lab's table as nft lists it, to notice changes by hand
     made_netns_folder: bool = False  # /run/netns did not exist before the first lab
     state: State = field(default_factory=State)  # what was meant, the last time and this time
+
+    @property
+    def names(self) -> Names:
+        return Names(self.prefix, self.isolated)
 
     def settings(self) -> set[str]:
         """The host's sysctls that this lab needs."""

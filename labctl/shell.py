@@ -18,6 +18,7 @@ from labctl.state import (
     Address,
     File,
     Link,
+    Names,
     Namespace,
     Port,
     Route,
@@ -26,11 +27,12 @@ from labctl.state import (
     Sysctl,
 )
 
+MACHINES = Names()  # of a lab on the machine's own host
 ONE_QUEUE = "numtxqueues 1 numrxqueues 1"  # by default a veth has one per CPU, and costs accordingly
 
 
-def script(plan: Plan, prefix: str = "") -> str:
-    """The plan as a POSIX shell script for `sh -e`, one stanza a node; `prefix` as in /run/netns/<prefix><node>."""
+def script(plan: Plan, names: Names = MACHINES) -> str:
+    """The plan as a POSIX shell script for `sh -e`, one stanza a node; `names` are those in /run/netns."""
     lines: list[str] = []
     stanza = None
     for op in plan:
@@ -39,19 +41,19 @@ def script(plan: Plan, prefix: str = "") -> str:
             lines += ["", f"# {title}"]
             stanza = title
         lines += [f"# {op.reason}"] if op.reason else []
-        lines.append(shell(op, prefix))
+        lines.append(shell(op, names))
     return "\n".join(lines).lstrip("\n") + "\n" if lines else ""
 
 
-def shell(op: Op, prefix: str = "") -> str:
+def shell(op: Op, names: Names = MACHINES) -> str:
     """One operation as one or more lines of shell."""
     match op:
         case Add():
-            return "\n".join(_add(op, prefix))
+            return "\n".join(_add(op, names))
         case Remove():
-            return "\n".join(_remove(op, prefix))
+            return "\n".join(_remove(op, names))
         case Change():
-            return "\n".join(_change(op, prefix))
+            return "\n".join(_change(op, names))
 
 
 def _title(op: Op) -> str:
@@ -68,42 +70,42 @@ def _title(op: Op) -> str:
             return item.node
 
 
-def _add(op: Add, prefix: str) -> Iterator[str]:
+def _add(op: Add, names: Names) -> Iterator[str]:
     match op.item:
         case Namespace() as ns:
             yield f"ip netns add {shlex.quote(ns.netns)}"
         case Sysctl() as sysctl:
-            yield f"{_inside(sysctl.node, prefix)}sysctl -qw {shlex.quote(f'{sysctl.name}={sysctl.value}')}"
+            yield f"{_inside(sysctl.node, names)}sysctl -qw {shlex.quote(f'{sysctl.name}={sysctl.value}')}"
         case Link() as link:
-            yield from _add_link(link, prefix)
+            yield from _add_link(link, names)
         case Address() as a:
             more = "nodad" if a.interface.version == 6 else "broadcast +"  # a /31 has no broadcast, and ip(8) knows
-            yield f"{_ip(a.node, prefix)} address add {a.interface} {more} dev {a.dev}"
+            yield f"{_ip(a.node, names)} address add {a.interface} {more} dev {a.dev}"
         case Route() as route:
-            yield f"{_ip(route.node, prefix)} route add {_route(route)}"
+            yield f"{_ip(route.node, names)} route add {_route(route)}"
         case Ruleset() as ruleset:
-            yield f"nft -f - <<'NFT'\n{ruleset.text}NFT"
+            yield f"{_inside(HOST, names)}nft -f - <<'NFT'\n{ruleset.text}NFT"
         case File() as file:
-            path = shlex.quote(f"/etc/netns/{prefix}{file.node}/{file.name}")
+            path = shlex.quote(f"/etc/netns/{names.netns(file.node)}/{file.name}")
             yield f"install -Dm644 /dev/stdin {path} <<'TEXT'\n{file.text}TEXT"
         case Service() as service:
-            yield _start(service, prefix)
+            yield _start(service, names)
 
 
-def _add_link(link: Link, prefix: str) -> Iterator[str]:
+def _add_link(link: Link, names: Names) -> Iterator[str]:
     near, far = link.ends[0], link.ends[-1]
     if link.kind == "veth":
         yield (
-            f"{_ip(near.node, prefix)} link add {_new_port(near, near.mtu)} {ONE_QUEUE} type veth"
-            f" peer name {_new_port(far, far.mtu)} {ONE_QUEUE} netns {shlex.quote(prefix + far.node)}"
+            f"{_ip(near.node, names)} link add {_new_port(near, near.mtu)} {ONE_QUEUE} type veth"
+            f" peer name {_new_port(far, far.mtu)} {ONE_QUEUE} netns {shlex.quote(names.netns(far.node))}"
         )
     elif link.kind == "bridge":
         stp = " stp_state 1" if link.stp else ""
-        yield f"{_ip(near.node, prefix)} link add {_new_port(near)} type bridge{stp}"
+        yield f"{_ip(near.node, names)} link add {_new_port(near)} type bridge{stp}"
         if near.mtu != BRIDGE_MTU:
-            yield f"{_ip(near.node, prefix)} link set {near.name} mtu {near.mtu}"
+            yield f"{_ip(near.node, names)} link set {near.name} mtu {near.mtu}"
     for port in dict.fromkeys((near, far)):
-        yield from _set_port(None, port, prefix)
+        yield from _set_port(None, port, names)
 
 
 def _new_port(port: Port, mtu: int | None = None) -> str:
@@ -112,18 +114,19 @@ def _new_port(port: Port, mtu: int | None = None) -> str:
     return f"{port.name} index {port.index} address {port.mac}{''.join(settings)}"
 
 
-def _set_port(before: Port | None, after: Port, prefix: str) -> Iterator[str]:
+def _set_port(before: Port | None, after: Port, names: Names) -> Iterator[str]:
     """The commands that turn a port as created (None) or as found into what it should be; up comes last."""
-    command = f"{_ip(after.node, prefix)} link set {after.name}"
+    command = f"{_ip(after.node, names)} link set {after.name}"
     if settings := " ".join(_settings(before, after)):
         yield f"{command} {settings}"
     if after.isolated != (before is not None and before.isolated and before.master == after.master):
-        yield f"bridge link set dev {after.name} isolated {'on' if after.isolated else 'off'}"
+        on = "on" if after.isolated else "off"
+        yield f"{_ip(after.node, names, 'bridge')} link set dev {after.name} isolated {on}"
     if before and (sysctls := link_local_settings(before, after)):
         words = [f"{name}={value}" for name, value in sysctls]
-        yield f"{_inside(after.node, prefix)}sysctl -qw {' '.join(words)}"
+        yield f"{_inside(after.node, names)}sysctl -qw {' '.join(words)}"
         if before.mac != after.mac:
-            yield f"{_ip(after.node, prefix)} address del {link_local_address(before.mac)} dev {after.name} || :"
+            yield f"{_ip(after.node, names)} address del {link_local_address(before.mac)} dev {after.name} || :"
     if after.up != (before.up if before else False):
         yield f"{command} {'up' if after.up else 'down'}"
 
@@ -170,13 +173,13 @@ def _route(route: Route) -> str:
     return " ".join(words)
 
 
-def _start(service: Service, prefix: str) -> str:
+def _start(service: Service, names: Names) -> str:
     words = [f"{name}={shlex.quote(value)}" for name, value in service.environment]
-    words += ["setsid", f"ip netns exec {shlex.quote(prefix + service.node)}", shlex.join(service.command)]
+    words += ["setsid", f"ip netns exec {shlex.quote(names.netns(service.node))}", shlex.join(service.command)]
     return f'(cd "$(mktemp -d)" && {" ".join(words)}) </dev/null >/dev/null 2>&1 &'
 
 
-def _remove(op: Remove, prefix: str) -> Iterator[str]:
+def _remove(op: Remove, names: Names) -> Iterator[str]:
     match op.item:
         case Namespace() as ns:
             yield f"ip netns del {shlex.quote(ns.netns)}"
@@ -184,43 +187,45 @@ def _remove(op: Remove, prefix: str) -> Iterator[str]:
             yield f": {sysctl.name} of the host goes back to what it was before the lab, unless another lab needs it"
         case Sysctl() as sysctl:
             new = f'"$(unshare --net sysctl -n {sysctl.of("default") or sysctl.name})"'
-            yield f"{_inside(sysctl.node, prefix)}sysctl -qw {sysctl.name}={new}"
+            yield f"{_inside(sysctl.node, names)}sysctl -qw {sysctl.name}={new}"
         case Link() as link:
-            yield f"{_ip(link.node, prefix)} link del {link.ends[0].name}"
+            yield f"{_ip(link.node, names)} link del {link.ends[0].name}"
         case Address() as a:
-            yield f"{_ip(a.node, prefix)} address del {a.interface} dev {a.dev}"
+            yield f"{_ip(a.node, names)} address del {a.interface} dev {a.dev}"
         case Route() as route:
-            yield f"{_ip(route.node, prefix)} route del {_route(route)}"
+            yield f"{_ip(route.node, names)} route del {_route(route)}"
         case Ruleset() as ruleset:
-            yield f"nft delete table inet {ruleset.table}"
+            yield f"{_inside(HOST, names)}nft delete table inet {ruleset.table}"
         case File() as file:
-            yield f"rm -f {shlex.quote(f'/etc/netns/{prefix}{file.node}/{file.name}')}"
+            yield f"rm -f {shlex.quote(f'/etc/netns/{names.netns(file.node)}/{file.name}')}"
         case Service() as service:
             mark = dict(service.environment)["LABCTL_SERVICE"]
-            pids = f"$(ip netns pids {shlex.quote(prefix + service.node)})"
+            pids = f"$(ip netns pids {shlex.quote(names.netns(service.node))})"
             yield f"for pid in {pids}; do grep -qz '^LABCTL_SERVICE={mark}$' /proc/$pid/environ && kill $pid; done || :"
 
 
-def _change(op: Change, prefix: str) -> Iterator[str]:
+def _change(op: Change, names: Names) -> Iterator[str]:
     match op.before, op.item:
         case Namespace(), Namespace() as ns:
             yield f": the name {ns.netns} in /run/netns, and what keeps the namespace"
         case Link() as before, Link() as link:
             for old, new in zip(before.ends, link.ends, strict=True):
-                yield from _set_port(old, new, prefix)
+                yield from _set_port(old, new, names)
             if before.stp != link.stp:
-                yield f"{_ip(link.node, prefix)} link set {link.ends[0].name} type bridge stp_state {int(link.stp)}"
+                yield f"{_ip(link.node, names)} link set {link.ends[0].name} type bridge stp_state {int(link.stp)}"
         case _, Ruleset() as ruleset:
-            yield f"nft -f - <<'NFT'\n{ruleset.replacement}NFT"
+            yield f"{_inside(HOST, names)}nft -f - <<'NFT'\n{ruleset.replacement}NFT"
         case _, Route() as route:
-            yield f"{_ip(route.node, prefix)} route replace {_route(route)}"
+            yield f"{_ip(route.node, names)} route replace {_route(route)}"
         case _:
-            yield from _add(Add(op.item), prefix)
+            yield from _add(Add(op.item), names)
 
 
-def _ip(node: str, prefix: str) -> str:
-    return "ip" if node == HOST else f"ip -n {shlex.quote(prefix + node)}"
+def _ip(node: str, names: Names, tool: str = "ip") -> str:
+    netns = names.netns(node)
+    return f"{tool} -n {shlex.quote(netns)}" if netns else tool
 
 
-def _inside(node: str, prefix: str) -> str:
-    return "" if node == HOST else f"ip netns exec {shlex.quote(prefix + node)} "
+def _inside(node: str, names: Names) -> str:
+    netns = names.netns(node)
+    return f"ip netns exec {shlex.quote(netns)} " if netns else ""

@@ -40,6 +40,18 @@ class Namespace:
 
 
 @dataclass(frozen=True)
+class Names:
+    """What namespaces are called in /run/netns."""
+
+    prefix: str = ""
+    isolated: bool = False  # the host is a namespace of the lab's own
+
+    def netns(self, node: str) -> str:
+        """Empty for the namespace that labctl was started in."""
+        return self.prefix + node if node != HOST or self.isolated else ""
+
+
+@dataclass(frozen=True)
 class Sysctl:
     """A dotted name below net., as sysctl(8) writes it (an interface's own dots become slashes), and its value."""
 
@@ -216,7 +228,9 @@ class State:
         return State.of(item for item in self.items if isinstance(item, Sysctl) and item.node == HOST)
 
     def nodes(self) -> list[str]:
-        return sorted((item.node for item in self.items if isinstance(item, Namespace)), key=natural)
+        """Without the host, also where that is a namespace of the lab's own."""
+        names = {item.node for item in self.items if isinstance(item, Namespace)}
+        return sorted(names - {HOST}, key=natural)
 
 
 def natural(name: str) -> tuple[tuple[str, int], ...]:

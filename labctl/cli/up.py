@@ -12,7 +12,7 @@ from labctl.lab import Draft
 from labctl.linux.rootless import admit
 from labctl.plan import Op, Plan
 from labctl.shell import script, shell
-from labctl.state import HOST, Address, State
+from labctl.state import HOST, Address, Names, State
 
 SHORT = 16  # lines of a list that still fits a screen with what is around it
 
@@ -34,28 +34,28 @@ def plan(file: str, isolated: bool = False, as_json: bool = False, exit_code: bo
     admit()
     draft = lab.draft(wanted, isolated or None)
     if as_json:
-        print(json.dumps([_as_json(op, draft.record.prefix) for op in draft.plan], indent=2))
+        print(json.dumps([_as_json(op, draft.record.names) for op in draft.plan], indent=2))
     elif draft.plan:
-        print(script(draft.plan, draft.record.prefix), end="")
+        print(script(draft.plan, draft.record.names), end="")
     else:
         print(f"{draft.record.lab}: already as the file says", file=sys.stderr)
     if exit_code and draft.plan:
         sys.exit(1)
 
 
-def _as_json(op: Op, prefix: str) -> dict[str, object]:
+def _as_json(op: Op, names: Names) -> dict[str, object]:
     return {
         "op": type(op).__name__.lower(),
         "kind": type(op.item).__name__.lower(),
         "node": op.item.node,
         "key": list(op.item.key),
         "reason": op.reason,
-        "shell": shell(op, prefix),
+        "shell": shell(op, names),
     }
 
 
 def _tell(verbose: bool) -> lab.Report:
-    return lambda op, prefix: print(shell(op, prefix), file=sys.stderr) if verbose else None
+    return lambda op, names: print(shell(op, names), file=sys.stderr) if verbose else None
 
 
 def _waiting(name: str) -> None:
@@ -71,7 +71,7 @@ def _finish(done: Draft, seconds: float, verbose: bool) -> None:
     if not done.new:
         _say(f"{name}: changed in {seconds:.2f} s, {_operations(plan)}")
         more = [f"  … {len(plan) - SHORT} more"] if len(plan) > SHORT else []
-        return None if verbose else _say(*(_line(op, done.record.prefix) for op in plan[:SHORT]), *more)
+        return None if verbose else _say(*(_line(op, done.record.names) for op in plan[:SHORT]), *more)
     _say(f"{name}: up {where} in {seconds:.2f} s, {_operations(plan)}")
     _say(*_members(done.wanted))
     nodes = done.wanted.nodes()
@@ -82,8 +82,8 @@ def _operations(plan: Plan) -> str:
     return "1 operation" if len(plan) == 1 else f"{len(plan)} operations"
 
 
-def _line(op: Op, prefix: str) -> str:
-    first = shell(op, prefix).splitlines()[0]
+def _line(op: Op, names: Names) -> str:
+    first = shell(op, names).splitlines()[0]
     return f"  {first}    # {op.reason}" if op.reason else f"  {first}"
 
 

@@ -19,7 +19,7 @@ from labctl.linux.place import NETNS, Interrupted, Namespaces, Place, stop
 from labctl.linux.processes import end_node
 from labctl.plan import Add, Change, Op, Plan, Remove
 from labctl.shell import link_local_address, link_local_settings, shell
-from labctl.state import HOST, Address, File, Namespace, Ruleset, Sysctl
+from labctl.state import HOST, Address, File, Names, Namespace, Ruleset, Sysctl
 
 CAUSES = {
     errno.EPERM: "labctl needs CAP_NET_ADMIN and CAP_SYS_ADMIN here: run it as root.",
@@ -38,9 +38,9 @@ Report = Callable[[Op], None]
 class Worker:
     """The state of one walk through a plan."""
 
-    def __init__(self, namespaces: Namespaces, prefix: str, indexes: Indexes, found: Found) -> None:
+    def __init__(self, namespaces: Namespaces, names: Names, indexes: Indexes, found: Found) -> None:
         self._namespaces = namespaces
-        self._prefix = prefix
+        self._names = names
         self._indexes = indexes
         self._found = found
         self._waiting: dict[str, list[tuple[Op, bytes]]] = {}
@@ -109,7 +109,7 @@ class Worker:
                 raise self._error(op, error.errno or 0, error.strerror or "") from error
 
     def _error(self, op: Op, code: int, reason: str) -> KernelError:
-        return KernelError(shell(op, self._prefix), code, reason, CAUSES.get(code, ""))
+        return KernelError(shell(op, self._names), code, reason, CAUSES.get(code, ""))
 
     def _namespace(self, op: Op) -> None:
         place = self._namespaces.place

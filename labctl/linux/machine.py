@@ -9,8 +9,8 @@ from itertools import groupby
 
 from labctl.conflicts import Site
 from labctl.errors import KernelError
-from labctl.linux import processes, services, store
-from labctl.linux.apply import Worker, name
+from labctl.linux import processes, services
+from labctl.linux.apply import Worker
 from labctl.linux.messages import Indexes
 from labctl.linux.observe import observe as _observe
 from labctl.linux.place import NETNS, Namespaces, Place, exists, in_thread, mounted
@@ -19,9 +19,9 @@ from labctl.linux.sysctls import path, read
 from labctl.plan import Add, Op, Plan, Remove
 from labctl.record import Record
 from labctl.shell import shell
-from labctl.state import HOST, Link, Namespace, Service, State
+from labctl.state import HOST, Link, Names, Service, State
 
-__all__ = ["apply", "has_ipv6", "has_netns_folder", "nameservers", "observe", "place", "prepare", "read", "site"]
+__all__ = ["apply", "has_ipv6", "has_netns_folder", "nameservers", "observe", "place", "read", "site"]
 
 
 def has_netns_folder() -> bool:
@@ -51,20 +51,6 @@ def observe(expected: State, place: Place, rules_as_listed: str) -> State:
     return in_thread(lambda: _observe(expected, place, rules_as_listed))
 
 
-def prepare(place: Place, prefix: str) -> None:
-    """The lab's folder of namespaces and, for an isolated lab, its host's namespace. Does nothing the second time."""
-    store.prepare(place)
-    if place.isolated:
-        if not exists(place, HOST):
-            in_thread(lambda: _create_host(place))
-        name(place, Namespace(HOST, prefix + HOST))
-
-
-def _create_host(place: Place) -> None:
-    with Namespaces(place) as namespaces:
-        namespaces.create(HOST)
-
-
 def apply(
     plan: Plan, place: Place, record: Record, restore: dict[str, str], report: Callable[[Op], None]
 ) -> str | None:
@@ -83,7 +69,7 @@ def apply(
         if not is_service:
             listed = in_thread(lambda ops=ops: _kernel(ops, place, record, indexes, restore, report)) or listed  # type: ignore[misc]
             continue
-        _services(ops, place, record.prefix, report)
+        _services(ops, place, record.names, report)
     return listed
 
 
@@ -91,17 +77,17 @@ def _kernel(
     ops: Plan, place: Place, record: Record, indexes: Indexes, restore: dict[str, str], report: Callable[[Op], None]
 ) -> str | None:
     with Namespaces(place) as namespaces:
-        worker = Worker(namespaces, record.prefix, indexes, restore)
+        worker = Worker(namespaces, record.names, indexes, restore)
         worker.perform(ops, report)
         return worker.rules_as_listed
 
 
-def _services(ops: Plan, place: Place, prefix: str, report: Callable[[Op], None]) -> None:
+def _services(ops: Plan, place: Place, names: Names, report: Callable[[Op], None]) -> None:
     """Done when each service that was started is its own program: from then on it is found by its marks."""
     started: list[int] = []
     try:
         for op in ops:
-            started += _service(op, place, prefix)
+            started += _service(op, place, names)
             report(op)
         for running in started:
             os.read(running, 1)
@@ -110,11 +96,11 @@ def _services(ops: Plan, place: Place, prefix: str, report: Callable[[Op], None]
             os.close(running)
 
 
-def _service(op: Op, place: Place, prefix: str) -> list[int]:
+def _service(op: Op, place: Place, names: Names) -> list[int]:
     assert isinstance(op.item, Service)
     try:
         if isinstance(op, Remove) and (left := processes.end_service(place.lab, op.item)):
             raise KernelError(f"kill -KILL {' '.join(map(str, left))}", 0, "still running")
         return [services.start(place, op.item)] if isinstance(op, Add) else []
     except OSError as error:
-        raise KernelError(shell(op, prefix), error.errno or 0, error.strerror or "") from error
+        raise KernelError(shell(op, names), error.errno or 0, error.strerror or "") from error

@@ -40,7 +40,7 @@ def up(text: str, isolated: bool) -> list[str]:
     """Brings the lab up; answers its plan, as shell."""
     done = lab.up(topology(text), isolated or None)
     _started(done.wanted)
-    return [shell(op, done.record.prefix) for op in done.plan]
+    return [shell(op, done.record.names) for op in done.plan]
 
 
 def _started(wanted: State) -> None:
@@ -66,7 +66,7 @@ def seen(text: str) -> dict[str, Any]:
     draft = lab.draft(topology(text), None)
     record = _record()
     observed = machine.observe(draft.wanted, Place(NAME, record.isolated), record.rules_as_listed)
-    plan = [shell(op, record.prefix) for op in draft.plan]
+    plan = [shell(op, record.names) for op in draft.plan]
     files = State.of(item for item in draft.wanted.items if isinstance(item, File))  # a record has none
     recorded = record.state.over(files)
     return {"desired": rows(draft.wanted), "observed": rows(observed), "recorded": rows(recorded), "plan": plan}

@@ -102,6 +102,19 @@ def test_reading_verbs_touch_nothing(machine: Machine) -> None:
         machine.ok("labctl validate two-containers")
 
 
+@pytest.mark.parametrize("file", [file for file in [*SHIPPED, *GOOD] if file.stem != "processes"], ids=lambda f: f.stem)
+def test_isolated_plan_run_by_hand_stays_off_the_machine(machine: Machine, file: Path) -> None:
+    """It makes the lab's host as well, and all that `up --isolated` makes, and nothing outside of it."""
+    script = machine.ok(f"labctl plan {file} --isolated")
+    machine.up(file, "--isolated")
+    with Machine() as other:
+        other.write("plan.sh", script)
+        own = other.ok("ip -details link; ip address; ip route; nft list ruleset; sysctl net.ipv4.ip_forward")
+        other.ok(f"sh -e {SCRATCH}/plan.sh")
+        assert other.ok("ip -details link; ip address; ip route; nft list ruleset; sysctl net.ipv4.ip_forward") == own
+        wait_until(lambda: network(other) == network(machine))
+
+
 def test_isolated_plan(machine: Machine) -> None:
     """Namespaces of an isolated lab get its name in front, so that several fit into /run/netns."""
     script = machine.ok("labctl plan two-containers --isolated")

@@ -12,6 +12,7 @@ from labctl.errors import Incomplete, UsageError
 from labctl.leases import lease
 from labctl.linux import machine, store
 from labctl.linux.place import Place, rootless
+from labctl.linux.processes import here, must_be_host_of
 from labctl.linux.recovery import recover
 from labctl.plan import Op, Plan, plan
 from labctl.record import Leases, Record
@@ -76,6 +77,8 @@ def draft(topology: Topology, isolated: bool | None) -> Draft:
 def _intent(topology: Topology, isolated: bool | None) -> Intent:
     """Chooses numbers and looks for conflicts with whatever else is on the host."""
     record = store.load(topology.name)
+    if record:
+        must_be_host_of(record)
     if record and isolated and not record.isolated:
         raise UsageError(
             f"the lab {record.lab} already runs on this machine's own host namespace",
@@ -128,9 +131,10 @@ def _remove_again(record: Record, error: BaseException) -> None:
 def _record(topology: Topology, place: Place, prefix: str, leases: Leases, old: Record | None) -> Record:
     file = "-" if topology.file == "-" else os.path.abspath(topology.file)
     if old:
-        return replace(old, file=file, prefix=prefix, leases=leases)
+        return replace(old, file=file, prefix=prefix, leases=leases, host="" if old.isolated else here())
     ours = not machine.has_netns_folder() or any(other.made_netns_folder for other in others(topology.name))
-    return Record(topology.name, file, place.isolated, prefix, leases, made_netns_folder=ours)
+    host = "" if place.isolated else here()
+    return Record(topology.name, file, place.isolated, prefix, leases, made_netns_folder=ours, host=host)
 
 
 def _listed(wanted: State, old: Record | None) -> str:

@@ -50,6 +50,7 @@ class Record:
     rules_as_listed: str = ""  # the lab's table as nft lists it, to notice changes by hand
     made_netns_folder: bool = False  # /run/netns did not exist before the first lab
     state: State = field(default_factory=State)  # what was meant, the last time and this time
+    host: str = ""  # the network namespace of the machine that the lab is on, `net:[4026531840]`; empty when isolated
 
     @property
     def names(self) -> Names:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from labctl.errors import Incomplete, LabError
 from labctl.linux import store
 from labctl.linux.place import Place
+from labctl.linux.processes import must_be_host_of
 from labctl.linux.recovery import recover
 from labctl.linux.teardown import teardown
 from labctl.record import Record
@@ -20,6 +21,7 @@ def down(lab: str, waiting: Callable[[], None] = lambda: None) -> bool:
     with store.lab_lock(lab, waiting):
         record = usable(lab) or recover(lab)
         if record:
+            must_be_host_of(record)
             remove(record)
     return record is not None
 

@@ -9,12 +9,12 @@ from labctl import removal
 from labctl.cli.choose import choose_name, no_such_lab
 from labctl.errors import Incomplete
 from labctl.linux import store
-from labctl.linux.rootless import admit
+from labctl.linux.rootless import admit_to_change
 
 
 def run(lab: str | None = None, everything: bool = False) -> None:
     """Removes a lab, or every lab of this machine. Raises Incomplete when something of one is still there."""
-    can_be = admit()
+    can_be = admit_to_change()
     store.sweep()
     names = store.labs() if everything else [choose_name(lab)]
     if names and not can_be:

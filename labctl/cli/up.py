@@ -9,7 +9,7 @@ import time
 from labctl import lab
 from labctl.cli.files import topology
 from labctl.lab import Draft
-from labctl.linux.rootless import admit
+from labctl.linux.rootless import admit, admit_to_change
 from labctl.plan import Op, Plan
 from labctl.shell import script, shell
 from labctl.state import HOST, Address, Names, State
@@ -22,7 +22,7 @@ def run(file: str, isolated: bool = False, dry_run: bool = False, verbose: bool 
     if dry_run:
         return plan(file, isolated)
     wanted = topology(file)
-    admit(starting=True)
+    admit_to_change(starting=True)
     begun = time.monotonic()
     done = lab.up(wanted, isolated or None, _tell(verbose), lambda: _waiting(wanted.name))
     _finish(done, time.monotonic() - begun, verbose)

@@ -41,7 +41,9 @@ def place(record: Record) -> Place:
 
 
 def site(place: Place) -> Site:
-    """The host as found; that of an isolated lab may not exist yet and is empty then."""
+    """The host as found; that of an isolated lab may not exist yet and is empty then, as are an ordinary user's names."""
+    if os.geteuid() != 0:
+        return Site()
     if not exists(place, HOST):
         return Site(netns=foreign_names(place))
     return in_thread(lambda: survey(place, f"labctl-{place.lab}"))

@@ -15,8 +15,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from labctl.errors import UsageError
 from labctl.linux.place import RUN, Place, raise_fd_limit, rootless
 from labctl.linux.readings import text
+from labctl.record import Record
 from labctl.state import Service
 
 MARK, DIGEST, MACHINE, NETNS = "LABCTL_SERVICE", "LABCTL_DIGEST", "LABCTL_MACHINE", "LABCTL_NETNS"
@@ -38,6 +40,20 @@ def processes(place: Place, nodes: Iterable[str]) -> dict[str, list[int]]:
         if node:
             found.setdefault(node, []).append(pid)
     return found
+
+
+def here() -> str:
+    """The network namespace that labctl was started in."""
+    return namespace(os.getpid(), "net")
+
+
+def must_be_host_of(record: Record) -> None:
+    """Raises UsageError where labctl runs in another network namespace than the one that a lab is on, if that lives."""
+    if record.host not in ("", here()) and any(namespace(pid, "net") == record.host for pid in _pids()):
+        raise UsageError(
+            f"the lab {record.lab} is on another network namespace than the one that labctl runs in now",
+            "Run labctl where the lab was started, not in one of its nodes.",
+        )
 
 
 def kept(lab: str, nodes: Iterable[str]) -> dict[str, int]:

@@ -38,10 +38,30 @@ def home() -> Path:
     return Path(runtime, "labctl") if runtime.startswith("/") else Path(f"/tmp/labctl-{os.getuid()}")
 
 
-def admit(starting: bool = False) -> bool:
-    """Makes an ordinary user root of their own namespaces; does nothing for root. Answers whether there can be labs.
+def admit() -> bool:
+    """Makes an ordinary user, for a verb that only looks, root of their namespaces; does nothing for root.
 
-    Where the user has no lab they are entered only for `starting` one. Call it from a process with one thread.
+    Answers whether there can be labs. Raises LabError where the holder was killed. Call it from a process with one
+    thread.
+    """
+    if os.geteuid() == 0 or _inside:
+        return True
+    folder = home()
+    if not os.path.exists(folder):
+        return False
+    if not _is_held(folder):
+        if all(entry.name == HOLDER for entry in os.scandir(folder)):
+            return False
+        raise LabError(
+            "the process that held the namespaces of your labs was killed",
+            "Build a lab anew with 'labctl up FILE', or remove all: labctl down --all",
+        )
+    return admit_to_change()
+
+
+def admit_to_change(starting: bool = False) -> bool:
+    """The same for a verb that may end what is left of labs whose holder was killed; `starting` one makes a holder.
+
     Raises LabError where the system refuses such namespaces.
     """
     if os.geteuid() == 0 or _inside:
@@ -131,6 +151,17 @@ def _lock_in(folder: Path) -> int:
         raise LabError(f"{folder / HOLDER}: {error.strerror}", "It was left alone; remove it.") from None
     finally:
         os.close(opened)
+
+
+def _is_held(folder: Path) -> bool:
+    try:
+        file = os.open(folder / HOLDER, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return bool(_holder(file, folder))
+    finally:
+        os.close(file)
 
 
 def _is_current(lock: int, folder: Path) -> bool:

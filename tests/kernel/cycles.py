@@ -35,7 +35,7 @@ def _open(fd: str) -> bool:
 
 def main(times: str, *words: str) -> None:
     wanted = topology(words[-1])
-    rootless.admit(starting=True)
+    rootless.admit_to_change(starting=True)
     looks = []
     for number in range(int(times)):
         lab.up(wanted, "isolated" in words)

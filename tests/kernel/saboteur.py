@@ -314,7 +314,7 @@ class Trial:
 
 
 def main(scenario: str, way: str, *options: str) -> None:
-    rootless.admit(starting=True)
+    rootless.admit_to_change(starting=True)
     watch()
     trial = Trial(scenario, way, "isolated" in options)
     steps = trial.steps()

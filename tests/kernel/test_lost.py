@@ -27,6 +27,7 @@ LOSSES = {
     "damaged record": f"echo '{{' >{RECORD}",
     "empty record": f": >{RECORD}",
     "a list for a record": f"echo '[1, 2]' >{RECORD}",
+    "another lab's record": f'sed -i \'s/"lab": "lab"/"lab": "other"/\' {RECORD}',
     "newer record": f"""python3 -c "{NEWER}; json.dump(r, open(sys.argv[1], 'w'))" {RECORD}""",
     "one namespace": f"umount {FOLDER}/netns/a",
     "namespaces": f"umount {FOLDER}/netns/a {FOLDER}/netns/b; rm {FOLDER}/netns/a {FOLDER}/netns/b",

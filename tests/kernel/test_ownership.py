@@ -326,3 +326,14 @@ def test_what_a_service_starts_while_it_is_ended_ends_too(machine: Machine) -> N
     wait_until(lambda: machine.pids("sleep 1004"))
     machine.ok("labctl down lab")
     assert not [line for line in machine.processes() if "sleep" in line]
+
+
+def test_a_lab_is_its_hosts(machine: Machine) -> None:
+    """From inside of a node, or of another namespace, what labctl would see as the host is not the lab's."""
+    machine.up("two-containers")
+    with machine.untouched():
+        for way in ("labctl exec container1 --", "unshare --net"):
+            for verb in ("down two-containers", "up two-containers", "plan two-containers"):
+                done = machine.run(f"{way} labctl {verb}")
+                assert (done.status, done.stdout) == (2, ""), done.stderr
+                assert "is on another network namespace than the one that labctl runs in now" in done.stderr

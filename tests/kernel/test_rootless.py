@@ -90,7 +90,11 @@ def test_the_holder_was_killed(user: Machine) -> None:
     file = user.topology("one", TWO.format("one"))
     user.up(file)
     user.ok(f"kill -KILL $(cat {HOLDER})")
-    assert user.run(f"labctl plan {file} --exit-code").status == 1
+    with user.untouched():
+        for verb in (f"plan {file}", "ps", "show", "logs node"):
+            done = user.run(f"labctl {verb}")
+            assert (done.status, done.stdout) == (1, "")
+            assert "the process that held the namespaces of your labs was killed" in done.stderr
     user.up(file)
     assert user.run(f"labctl plan {file} --exit-code").status == 0
     assert len(user.pids("sleep 1000")) == 1

@@ -41,7 +41,7 @@ def place(record: Record) -> Place:
 
 
 def site(place: Place) -> Site:
-    """The host as found; that of an isolated lab may not exist yet and is empty then, as are an ordinary user's names."""
+    """The host as found; that of an isolated lab may not exist yet, and nothing is in an ordinary user's way then."""
     if os.geteuid() != 0:
         return Site()
     if not exists(place, HOST):

@@ -15,7 +15,7 @@ from pathlib import Path
 from labctl.errors import LabError
 from labctl.linux import libc
 from labctl.linux.place import NETNS, RUN, Place
-from labctl.record import Record, dumps, loads
+from labctl.record import REMEDY, Record, dumps, loads
 from labctl.state import HOST, Namespace, Service, State
 
 RECORD, NEW = "lab.json", ".lab.json"  # the latter while it is written
@@ -38,7 +38,10 @@ def load(lab: str) -> Record | None:
     """Raises LabError where there is a record that this version cannot use."""
     path = RUN / lab / RECORD
     found = text(lab)
-    return loads(found, str(path)) if found or os.path.exists(path) else None
+    record = loads(found, str(path)) if found or os.path.exists(path) else None
+    if record and record.lab != lab:
+        raise LabError(f"{path} is the record of the lab {record.lab}", REMEDY)
+    return record
 
 
 def text(lab: str) -> str:

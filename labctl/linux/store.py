@@ -6,6 +6,7 @@ that was removed meanwhile is dropped and taken anew.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator
@@ -165,10 +166,13 @@ def machine_lock() -> Iterator[None]:
 
 
 def forget_netns_folder(record: Record) -> None:
-    """Removes /run/netns if a lab made it and nobody uses it any more: ip(8) mounts it on itself."""
+    """Removes /run/netns if a lab made it and nobody uses it any more: ip(8) mounts it on itself. Raises OSError."""
     if record.made_netns_folder and not os.path.ismount(NETNS):
-        with suppress(OSError):  # there are names in it, or it has gone
+        try:
             NETNS.rmdir()
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):  # there are names in it, or it has gone
+                raise
 
 
 @contextmanager

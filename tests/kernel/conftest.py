@@ -18,17 +18,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=obstacle()))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says how often something was made to go wrong, and on how many random topologies the laws were tried."""
-    totals: dict[str, int] = {}
-    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
-        for name, number in getattr(report, "user_properties", ()):
-            if report.when == "call" and isinstance(number, int):
-                totals[name] = totals.get(name, 0) + number
-    for name, number in totals.items():
-        terminalreporter.write_line(f"{name}: {number}")
-
-
 @pytest.fixture
 def machine() -> Iterator[Machine]:
     """A private machine; at the end its labs are taken down, and nothing of them may be left."""

@@ -114,7 +114,7 @@ def _build(found: Draft, report: Report) -> None:
     listed = machine.apply(found.plan, place, record, restorable(record), lambda op: report(op, record.names))
     rules = record.rules_as_listed if listed is None else listed
     if not found.new:
-        store.tidy(place, found.wanted, record.prefix)
+        store.tidy(place, found.wanted)
     store.save(replace(record, state=found.wanted, rules_as_listed=rules))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -38,4 +37,4 @@ def found_before(comment: str, lab: str) -> dict[str, str] | None:
     first, *words = comment.split(" ")
     if first != f"labctl:{lab}":
         return None
-    return {word[0]: word[1] for word in (re.split("=", each, maxsplit=1) for each in words) if len(word) == 2}
+    return {name: value for name, is_one, value in (word.partition("=") for word in words) if is_one}

@@ -66,9 +66,6 @@ class Record:
         ends = (end for item in self.state.items if isinstance(item, Link) for end in item.ends)
         return {end.name: end.index for end in ends if end.node == HOST}
 
-    def has_rules(self) -> bool:
-        return any(isinstance(item, Ruleset) for item in self.state.items)
-
     def services(self, node: str) -> list[Service]:
         return [item for item in self.state.items if isinstance(item, Service) and item.node == node]
 

@@ -94,7 +94,7 @@ def erase(place: Place) -> None:
         shutil.rmtree(entry) if entry.is_dir(follow_symlinks=False) else os.unlink(entry)
 
 
-def tidy(place: Place, wanted: State, prefix: str) -> None:
+def tidy(place: Place, wanted: State) -> None:
     """Removes the files of nodes and services that are no more, of namespaces that were let go, and old names of those
     that stay. Raises OSError."""
     import shutil  # 3 ms
@@ -111,7 +111,7 @@ def tidy(place: Place, wanted: State, prefix: str) -> None:
             log.unlink()
     for folder in (place.etc(HOST).parent, place.scratch(HOST).parent, place.log("", "").parent):
         _prune(folder)
-    named = {item.netns for item in wanted.items if isinstance(item, Namespace)} | {prefix + HOST}
+    named = {item.netns for item in wanted.items if isinstance(item, Namespace)}
     for name in names(place):
         if name.name not in named:
             name.unlink()

@@ -90,8 +90,9 @@ def _host(record: Record, place: Place) -> None:
     with Namespaces(place) as namespaces:
         namespaces.enter(HOST)
         comment = nft.comment(table)
-        ours = comment is not None and (found_before(comment, record.lab) is not None or record.rules_as_listed)
-        rules = nft.delete(table) if ours else None
+        has_mark = comment is not None and found_before(comment, record.lab) is not None
+        loaded = comment is not None and bool(record.rules_as_listed)  # and somebody wrote another table over it
+        rules = nft.delete(table) if has_mark or loaded else None
         try:
             _delete_links(record, namespaces)
         finally:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Network, ip_interface, ip_network
 
-from labctl.leases import address, gateway, interfaces
+from labctl.leases import address, gateway, interfaces, ways_out
 from labctl.record import Leases
 from labctl.ruleset import ruleset
 from labctl.state import (
@@ -205,7 +205,6 @@ def _attachments(
     node: Node, topology: Topology, bridges: dict[str, Bridge], names: dict[tuple[str, str], str], context: Context
 ) -> Iterator[Item]:
     eths = interfaces(node, topology)
-    gateways: dict[int, Route] = {}
     for attachment in node.networks:
         bridge, eth = bridges[attachment.bridge], eths[attachment.bridge]
         near_name = names[node.name, bridge.name]
@@ -213,14 +212,14 @@ def _attachments(
         for subnet in bridge.subnets:
             ip = address(context.leases, node.name, attachment, subnet.version)
             yield Address(node.name, eth, ip_interface(f"{ip}/{subnet.prefixlen}"))
-            if not bridge.internal:
-                everywhere = ip_network("0.0.0.0/0" if subnet.version == 4 else "::/0")
-                route = Route(node.name, everywhere, gateway(bridge, subnet), eth, 1024 * (subnet.version == 6))
-                gateways.setdefault(subnet.version, route)
     written = {
         route.to.version for route in node.routes if route.to.prefixlen == 0 and route.table in (None, MAIN_TABLE)
     }
-    yield from (route for version, route in gateways.items() if version not in written)
+    for version, bridge in ways_out(node, bridges).items():
+        if version not in written:
+            everywhere = ip_network("0.0.0.0/0" if version == 4 else "::/0")
+            via = next(gateway(bridge, subnet) for subnet in bridge.subnets if subnet.version == version)
+            yield Route(node.name, everywhere, via, eths[bridge.name], 1024 * (version == 6))
 
 
 def _pair(

@@ -215,6 +215,7 @@ def _attachments(at: _At) -> Iterator[Attachment]:
             mac=item.read_at("mac", notation.mac),
             interface=item.get("interface"),
             aliases=tuple(item.get("aliases", ())),
+            gw_priority=_number(item, "gw_priority") or 0,
         )
 
 

@@ -55,6 +55,23 @@ def gateway(bridge: Bridge, subnet: Network) -> IPAddress:
     return next((g for g in bridge.gateways if g.version == subnet.version), subnet.network_address + 1)
 
 
+def ways_out(node: Node, bridges: Mapping[str, Bridge]) -> dict[int, Bridge]:
+    """For each IP version the bridge that has a node's default route: the first in Docker's order that offers one.
+
+    The order (libnetwork/sandbox.go, Less): the higher gw_priority; not internal; both versions before one; the name.
+    """
+
+    def order(attachment: Attachment) -> tuple[object, ...]:
+        bridge = bridges[attachment.bridge]
+        return -attachment.gw_priority, -len(bridge.ways_out), bridge.name
+
+    found: dict[int, Bridge] = {}
+    for attachment in sorted(node.networks, key=order):
+        for version in bridges[attachment.bridge].ways_out:
+            found.setdefault(version, bridges[attachment.bridge])
+    return found
+
+
 def _address(version: int, text: str) -> IPAddress:
     return IPv4Address(text) if version == 4 else IPv6Address(text)
 

@@ -29,6 +29,11 @@ class Bridge:
     mac: str | None = None
     stp: bool = False
 
+    @property
+    def ways_out(self) -> tuple[int, ...]:
+        """The IP versions for which it is a gateway to other networks."""
+        return () if self.internal else tuple(subnet.version for subnet in self.subnets)
+
 
 @dataclass(frozen=True)
 class Attachment:
@@ -40,6 +45,7 @@ class Attachment:
     mac: str | None = None
     interface: str | None = None  # default: the lowest free eth<n>, in the file's order
     aliases: tuple[str, ...] = ()
+    gw_priority: int = 0  # of the default route through this bridge; the highest wins
 
 
 @dataclass(frozen=True)

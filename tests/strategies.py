@@ -130,6 +130,7 @@ def attachments(subnets: list[str]) -> st.SearchStrategy[Data]:
         "mac": st.sampled_from(MACS),
         "interface": st.sampled_from(INTERFACES),
         "aliases": some(["www", "db.example.org"], 2),
+        "gw_priority": st.sampled_from([-1, 1]),
     }
     for subnet in subnets:
         keys["ip6" if ":" in subnet else "ip"] = st.sampled_from([host(subnet, n) for n in range(2, 10)])

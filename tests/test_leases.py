@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labctl.leases import Taken, lease
+from labctl.leases import Taken, lease, ways_out
 from labctl.record import Leases
 from labctl.topology import Topology, load
 
@@ -88,3 +89,35 @@ def test_nothing_is_given_out_twice(before: list[str], after: list[str], taken: 
     assert all(a in ip_network("10.0.0.0/26") and a != ip_address("10.0.0.1") for a in addresses)
     kept = set(before) & set(after)
     assert all(leases.addresses[f"{node}/lan/4"] == held.addresses[f"{node}/lan/4"] for node in kept)
+
+
+@pytest.mark.parametrize(
+    ("networks", "way4", "way6"),
+    [
+        ("[zoo, ant]", "ant", None),  # by name, not by place
+        ("{zoo: {gw_priority: 1}, ant: {}}", "zoo", None),
+        ("{zoo: {}, ant: {gw_priority: -1}}", "zoo", None),
+        ("[ant, both]", "both", "both"),  # both versions before one
+        ("{ant: {gw_priority: 1}, both: {}}", "ant", "both"),  # each version has its own
+        ("[closed, zoo]", "zoo", None),
+        ("{closed: {gw_priority: 9}, zoo: {}}", "zoo", None),  # an internal one is no way out at all
+        ("[closed]", None, None),
+        ("[six, zoo]", "zoo", "six"),
+    ],
+)
+def test_ways_out_are_those_of_docker(networks: str, way4: str | None, way6: str | None) -> None:
+    text = f"""
+bridges:
+  ant: {{subnet: 10.1.0.0/24}}
+  both: {{subnet: [10.2.0.0/24, "fd00:2::/64"]}}
+  closed: {{subnet: [10.3.0.0/24, "fd00:3::/64"], internal: true}}
+  six: {{subnet: "fd00:4::/64"}}
+  zoo: {{subnet: 10.5.0.0/24}}
+namespaces:
+  a: {{networks: {networks}}}
+"""
+    topology = load(text.encode(), "lab.yaml")
+    found = ways_out(topology.nodes[0], {bridge.name: bridge for bridge in topology.bridges})
+    assert {version: bridge.name for version, bridge in found.items()} == {
+        version: name for version, name in ((4, way4), (6, way6)) if name
+    }

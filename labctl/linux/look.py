@@ -77,7 +77,9 @@ def _look(record: Record, place: Place) -> Picture:
     status = _status(record, pids)
     with Namespaces(place) as namespaces:
         host, *rest = (_inside(node, record, namespaces, pids.get(node, []), status) for node in (HOST, *nodes))
-        held = ports.runs(place) if record.state.published else True
+        if record.state.published and host.there:
+            namespaces.enter(HOST)
+        held = not record.state.published or (host.there and ports.runs(place))
         return Picture(
             record.lab, record.file, record.isolated, host, tuple(rest), ports=record.state.published, held=held
         )

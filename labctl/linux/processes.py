@@ -35,7 +35,7 @@ def processes(place: Place, nodes: Iterable[str]) -> dict[str, list[int]]:
             namespaces[f"net:[{os.stat(place.netns(node)).st_ino}]"] = node
         except OSError:
             continue  # no such namespace any more, so nothing runs in it
-    for pid in _pids():
+    for pid in pids():
         node = namespaces.get(namespace(pid, "net"), "")
         if node:
             found.setdefault(node, []).append(pid)
@@ -49,7 +49,7 @@ def here() -> str:
 
 def must_be_host_of(record: Record) -> None:
     """Raises UsageError where labctl runs in another network namespace than the one that a lab is on, if that lives."""
-    if record.host not in ("", here()) and any(namespace(pid, "net") == record.host for pid in _pids()):
+    if record.host not in ("", here()) and any(namespace(pid, "net") == record.host for pid in pids()):
         raise UsageError(
             f"the lab {record.lab} is on another network namespace than the one that labctl runs in now",
             "Run labctl where the lab was started, not in one of its nodes.",
@@ -90,7 +90,7 @@ def marked(lab: str) -> list[int]:
 
 def _started(machine: str) -> Iterator[tuple[int, list[bytes]]]:
     here = f"{MACHINE}={machine}".encode()
-    return ((pid, words) for pid in _pids() if here in (words := environ(pid)))
+    return ((pid, words) for pid in pids() if here in (words := environ(pid)))
 
 
 def machine() -> str:
@@ -107,25 +107,25 @@ def kept_in(folder: Path) -> str:
 def end_all(place: Place, nodes: Iterable[str]) -> list[int]:
     """Ends whatever runs in some nodes, and whatever the lab started; answers what is still there."""
     nodes = list(nodes)
-    return _end(lambda: [*(pid for pids in processes(place, nodes).values() for pid in pids), *marked(place.lab)])
+    return end_found(lambda: [*(pid for pids in processes(place, nodes).values() for pid in pids), *marked(place.lab)])
 
 
 def end_every_lab(machine: str) -> list[int]:
     """Ends whatever the labs of a machine started; answers what is still there."""
-    return _end(lambda: [pid for pid, _ in _started(machine)])
+    return end_found(lambda: [pid for pid, _ in _started(machine)])
 
 
 def end_node(place: Place, node: str) -> list[int]:
     """Ends whatever runs in a node; answers what is still there."""
-    return _end(lambda: processes(place, [node]).get(node, []))
+    return end_found(lambda: processes(place, [node]).get(node, []))
 
 
 def end_service(lab: str, service: Service) -> list[int]:
     """Ends what was started as, or by, a service; answers what is still there."""
-    return _end(lambda: list(filter(belongs_to(service), marked(lab))))
+    return end_found(lambda: list(filter(belongs_to(service), marked(lab))))
 
 
-def _end(find: Callable[[], list[int]]) -> list[int]:
+def end_found(find: Callable[[], list[int]]) -> list[int]:
     """SIGTERM, after PATIENCE seconds SIGKILL, also for what was started meanwhile; answers what is still there."""
     _send(find, signal.SIGTERM, PATIENCE)
     for _ in range(KILLS):
@@ -152,11 +152,6 @@ def _send(find: Callable[[], list[int]], number: int, seconds: float) -> list[in
     finally:
         for fd in held.values():
             os.close(fd)
-
-
-def end_marked(lab: str, mark: bytes) -> list[int]:
-    """Ends the lab's processes that have a mark; answers what is still there."""
-    return _end(lambda: [pid for pid in marked(lab) if mark in environ(pid)])
 
 
 def belongs_to(service: Service) -> Callable[[int], bool]:
@@ -208,7 +203,7 @@ def _reap(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)  # a child of ours stays a zombie until somebody asks
 
 
-def _pids() -> Iterator[int]:
+def pids() -> Iterator[int]:
     return (int(name) for name in os.listdir("/proc") if name.isdigit())
 
 

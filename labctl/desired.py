@@ -104,7 +104,9 @@ def _ways_in(topology: Topology, context: Context, found: Mapping[str, str]) -> 
         if any(ip in subnet for ip in local for subnet in bridge.subnets):
             yield Sysctl(HOST, f"net.ipv4.conf.{_dotless(bridge.name)}.route_localnet", "1")
         if context.ipv6 and any(subnet.version == 6 for subnet in bridge.subnets):
-            yield Sysctl(HOST, f"net.ipv6.conf.{_dotless(bridge.name)}.accept_ra", "0")
+            conf = f"net.ipv6.conf.{_dotless(bridge.name)}"
+            yield Sysctl(HOST, f"{conf}.accept_ra", "0")
+            yield Sysctl(HOST, f"{conf}.accept_dad", "0")  # nobody waits for its link-local address
 
 
 def _digest(*names: str) -> str:

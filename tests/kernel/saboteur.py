@@ -40,7 +40,11 @@ bridges:
   lan: {subnet: [10.7.0.0/24, 'fd07::/64'], mtu: 1400}
   back: {subnet: 10.8.0.0/24, internal: true, icc: false}
 namespaces:
-  a: {networks: [lan], run: exec sleep 1000, sysctls: {net.ipv4.ip_default_ttl: 40}}
+  a:
+    networks: [lan]
+    run: exec sleep 1000
+    sysctls: {net.ipv4.ip_default_ttl: 40}
+    ports: ["8080:80", "53:53/udp"]
   b: {networks: [lan, back], hostname: bee, forward: true}
 links: [{endpoints: [{node: a, interface: c0, ip: 10.9.0.1/24}, {node: b, interface: c0, ip: 10.9.0.2/24}]}]
 """
@@ -52,6 +56,7 @@ bridges:
 namespaces:
   a:
     networks: [lan, new]
+    ports: ["8080:81", "127.0.0.1:8081:80"]
     run: {main: exec sleep 1001, other: exec sleep 1002}
     routes: [{to: 10.5.0.0/24, via: 10.9.0.3}]
   c: {networks: [new], run: exec sleep 1003}
@@ -78,9 +83,9 @@ grep -s . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/*/forwarding /pr
 cat /proc/self/mountinfo
 find /run -path /run/scratch -prune -o -path /run/etc -prune -o -printf '%p %M %U %l\\n'
 """
-# By chance or by time: counters of namespaces, timers, an address still tried, a mount's number.
+# By chance or by time: counters of namespaces, timers, an address still tried and its routes, a mount's number.
 CHANGING = re.compile(
-    r" link-netnsid \w+| \w*timer +\S+| tentative| promiscuity \d+| allmulti \d+|^\d+ \d+ (?=\d+:)| shared:\d+"
+    r"^.*(?:anycast|local) fe80::.*\n| link-netnsid \w+| \w*timer +\S+| tentative| promiscuity \d+| allmulti \d+|^\d+ \d+ (?=\d+:)| shared:\d+"
     r"|designated_\w+ \S+|LOWER_UP|NO-CARRIER|,,|M-DOWN| linkdown| state \w+|qdisc \w+|net:\[\d+\]"
     r"| port_(?:id|no) \S+| valid_lft \S+| preferred_lft \S+",
     re.MULTILINE,

@@ -13,13 +13,22 @@ from functools import cached_property
 from ipaddress import IPv6Address, ip_network
 from typing import Any, TypeVar
 
-from labctl import notation
+from labctl import notation, policies
 from labctl.document import Document, Steps, Value
 from labctl.errors import MAX_PROBLEMS, Problem
 from labctl.syntax import quoted
 from labctl.written import Attachment, Bridge, Cable, CableEnd, IPAddress, Network, Node, Run, StaticRoute
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Wait:
+    """An item of a `depends_on`."""
+
+    path: Steps
+    process: str  # who waits; empty for all of the namespace
+    text: str  # for whom: NODE or NODE/PROCESS
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,7 @@ class Entry:
     count: int | None = None
     alone: bool = False  # network_mode: none
     routes: tuple[tuple[Steps, StaticRoute], ...] = ()  # the node's, each with the way to it
+    waits: tuple[Wait, ...] = ()
 
     @property
     def copies(self) -> int:
@@ -192,7 +202,7 @@ def _entry(at: _At) -> Entry:
         routes=tuple(route for _, route in routes),
         forward=at.get("forward", False),
     )
-    return Entry(node, _number(at, "count"), at.get("network_mode") == "none", routes)
+    return Entry(node, _number(at, "count"), at.get("network_mode") == "none", routes, tuple(_waits(at)))
 
 
 def _plugs(at: _At) -> Iterator[tuple[str, _At]]:
@@ -227,9 +237,33 @@ def _runs(at: _At) -> Iterator[Run]:
         return
     for item in run:
         if isinstance(item.data, dict):
-            yield Run(item.name, _command(item / "command"), _settings(item, "environment"))
+            yield _process(item)
         else:
             yield Run(item.name, _command(item))
+
+
+def _process(at: _At) -> Run:
+    ready: str | tuple[str, ...] | None = ()
+    if "ready" in at:
+        is_list = isinstance(at.get("ready"), list)
+        ready = tuple(word.text for word in at / "ready") if is_list else at.read_at("ready", policies.ready)
+    return Run(
+        at.name,
+        _command(at / "command"),
+        _settings(at, "environment"),
+        working_dir=at.get("working_dir", ""),
+        user=at.read_at("user", policies.user) or "",
+        restart=at.read_at("restart", policies.restart) or "no",
+        ready=ready or (),
+        ready_timeout=_number(at, "ready_timeout") or Run.ready_timeout,
+    )
+
+
+def _waits(at: _At) -> Iterator[Wait]:
+    yield from (Wait(item.path, "", item.text) for item in at.all("depends_on"))
+    for process in at / "run" if isinstance(at.get("run"), dict) else ():
+        if isinstance(process.data, dict):
+            yield from (Wait(item.path, process.name, item.text) for item in process.all("depends_on"))
 
 
 def _command(at: _At) -> str | tuple[str, ...]:

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Iterator
 from ipaddress import IPv6Interface
 
+from labctl import launch
 from labctl.plan import Add, Change, Op, Plan, Remove
 from labctl.state import (
     BRIDGE_MTU,
@@ -89,7 +90,7 @@ def _add(op: Add, names: Names) -> Iterator[str]:
             path = shlex.quote(f"/etc/netns/{names.netns(file.node)}/{file.name}")
             yield f"install -Dm644 /dev/stdin {path} <<'TEXT'\n{file.text}TEXT"
         case Service() as service:
-            yield _start(service, names)
+            yield from launch.start(service, names.netns(service.node))
 
 
 def _add_link(link: Link, names: Names) -> Iterator[str]:
@@ -173,12 +174,6 @@ def _route(route: Route) -> str:
     return " ".join(words)
 
 
-def _start(service: Service, names: Names) -> str:
-    words = [f"{name}={shlex.quote(value)}" for name, value in service.environment]
-    words += ["setsid", f"ip netns exec {shlex.quote(names.netns(service.node))}", shlex.join(service.command)]
-    return f'(cd "$(mktemp -d)" && {" ".join(words)}) </dev/null >/dev/null 2>&1 &'
-
-
 def _remove(op: Remove, names: Names) -> Iterator[str]:
     match op.item:
         case Namespace() as ns:
@@ -199,9 +194,7 @@ def _remove(op: Remove, names: Names) -> Iterator[str]:
         case File() as file:
             yield f"rm -f {shlex.quote(f'/etc/netns/{names.netns(file.node)}/{file.name}')}"
         case Service() as service:
-            mark = dict(service.environment)["LABCTL_SERVICE"]
-            pids = f"$(ip netns pids {shlex.quote(names.netns(service.node))})"
-            yield f"for pid in {pids}; do grep -qz '^LABCTL_SERVICE={mark}$' /proc/$pid/environ && kill $pid; done || :"
+            yield launch.end(service, names.netns(service.node))
 
 
 def _change(op: Change, names: Names) -> Iterator[str]:

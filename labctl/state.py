@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
 HOST = "host"
@@ -191,6 +191,12 @@ class Service:
     name: str
     command: tuple[str, ...]
     environment: tuple[tuple[str, str], ...] = ()
+    working_dir: str = ""  # seen from that folder
+    user: str = ""  # name, uid, or either with :group; empty: whoever runs labctl
+    restart: str = "no"  # or on-failure, on-failure:<times>, always, unless-stopped
+    ready: str | tuple[str, ...] = ()  # "tcp 80", "udp 53", or a command that succeeds once it is
+    ready_timeout: int = 30  # seconds
+    after: tuple[tuple[str, str], ...] = ()  # nodes and services of theirs that are ready before it is started
 
     @property
     def key(self) -> Key:
@@ -198,10 +204,10 @@ class Service:
 
     @property
     def digest(self) -> str:
-        """Twelve hex digits that change when anything of the service does."""
+        """Twelve hex digits that change when anything of the service does, but for what it waits for."""
         import hashlib  # 2 ms, and `down` and `ps` need no digest
 
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:12]
+        return hashlib.sha256(repr(replace(self, after=())).encode()).hexdigest()[:12]
 
 
 Item = Namespace | Sysctl | Link | Address | Route | Ruleset | File | Service

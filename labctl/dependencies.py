@@ -73,7 +73,9 @@ def _wrong(draft: Draft, owners: dict[str, Entry], entry: Entry, wait: Wait) -> 
     if node not in owners:
         if not slash and node in [run.name for run in entry.node.run]:
             return f"unknown namespace {quoted(node)}; did you mean {quoted(f'{entry.node.name}/{node}')}?"
-        known = did_you_mean(node, list(owners), "write one of 'namespaces', or one of its processes as namespace/process")
+        known = did_you_mean(
+            node, list(owners), "write one of 'namespaces', or one of its processes as namespace/process"
+        )
         return f"unknown namespace {quoted(node)}{known}"
     names = [run.name for run in owners[node].node.run]
     if not names:

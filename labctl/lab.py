@@ -60,6 +60,8 @@ def up(
             intent = _intent(topology, isolated)
             store.save(intent.record)
         try:
+            if not intent.new:
+                machine.settle(machine.place(intent.record), intent.expected)
             found = _compared(intent)
             _build(found, report)
         except BaseException as error:

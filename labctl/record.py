@@ -138,7 +138,9 @@ def _item(noun: str, *values: Any) -> Item:
         case "Service", (node, name, command, environment, directory, user, restart, ready, timeout, after):
             variables, services = tuple((k, v) for k, v in environment), tuple((n, s) for n, s in after)
             condition = ready if isinstance(ready, str) else tuple(ready)
-            return Service(node, name, tuple(command), variables, directory, user, restart, condition, timeout, services)
+            return Service(
+                node, name, tuple(command), variables, directory, user, restart, condition, timeout, services
+            )
         case _:
             item: Item = NOUNS[noun](*values)
             return item

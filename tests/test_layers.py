@@ -19,12 +19,12 @@ PICTURE = """
   linux   : linux                                             : fit record plan nouns base
   view    : view                                              : fit record plan nouns base
   fit     : conflicts doctor interference facts               : meaning record nouns base
-  meaning : desired leases ruleset                            : record nouns base
+  meaning : desired programs leases ruleset                            : record nouns base
   record  : record ownership                                  : nouns base
-  plan    : plan shell                                        : nouns base
-  text    : topology shipped checks wiring addressing names
-            draft notation shape document syntax              : nouns base
-  nouns   : state picture written                             : base
+  plan    : plan shell launch                                        : nouns base
+  text    : topology shipped checks wiring addressing names dependencies
+            draft notation policies shape document syntax              : nouns base
+  nouns   : state status picture written                             : base
   base    : __init__ errors                                   :
 """
 PURE = {"view", "fit", "record", "plan", "meaning", "text", "nouns", "base"}

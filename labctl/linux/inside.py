@@ -1,4 +1,4 @@
-"""Entering a node. Apart from services.py because a supervisor needs this and little else: it lives as long as a lab."""
+"""Entering a node. Apart from services.py because a supervisor needs this and little else."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ meant with all its copies under the entry's name, and with one of them under its
 from __future__ import annotations
 
 from collections.abc import Iterator
-from graphlib import CycleError, TopologicalSorter
 
 from labctl.document import Steps
 from labctl.draft import Draft, Entry, Wait
@@ -88,6 +87,10 @@ def _wrong(draft: Draft, owners: dict[str, Entry], entry: Entry, wait: Wait) -> 
 
 def _circles(draft: Draft, edges: dict[Process, dict[Process, Steps]]) -> Iterator[Problem]:
     """The first circle of processes that wait for one another, told where it begins in the file."""
+    if not edges:
+        return
+    from graphlib import CycleError, TopologicalSorter  # 1 ms, and in few topologies anybody waits
+
     try:
         TopologicalSorter({process: list(others) for process, others in edges.items()}).prepare()
     except CycleError as error:
@@ -98,4 +101,5 @@ def _circles(draft: Draft, edges: dict[Process, dict[Process, Steps]]) -> Iterat
         names = [f"{node}/{process}" for node, process in circle]
         path = edges[circle[0]][circle[1 % len(circle)]]
         way = " -> ".join([*names[:9], *(["…"] if len(names) > 9 else []), names[0]])
-        yield draft.document.problem(path, f"{quoted(names[0])} would wait for itself ({way}); remove one of these")
+        remedy = "remove one of these" if len(names) > 1 else "remove this"
+        yield draft.document.problem(path, f"{quoted(names[0])} would wait for itself ({way}); {remedy}")

@@ -6,14 +6,14 @@ import re
 
 from labctl.syntax import quoted
 
-RESTART = re.compile(r"no|always|unless-stopped|on-failure(:[1-9][0-9]{0,8})?")
-PORT = re.compile(r"(tcp|udp) +([0-9]{1,5})")
-USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?(:[A-Za-z0-9_][A-Za-z0-9_.-]*\$?)?")
+RESTART = r"no|always|unless-stopped|on-failure(:[1-9][0-9]{0,8})?"
+PORT = r"(tcp|udp) +([0-9]{1,5})"
+USER = r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?(:[A-Za-z0-9_][A-Za-z0-9_.-]*\$?)?"
 LAST_ID = 2**32 - 2  # what follows means "none" (setresuid(2))
 
 
 def restart(text: str) -> str:
-    if not RESTART.fullmatch(text):
+    if not re.fullmatch(RESTART, text):
         choice = "'no', 'on-failure', 'on-failure:3', 'always' or 'unless-stopped'"
         raise ValueError(f"'restart' cannot be {quoted(text)}; write {choice}")
     return text
@@ -21,9 +21,11 @@ def restart(text: str) -> str:
 
 def ready(text: str) -> str | tuple[str, ...]:
     """`tcp 80` and `udp 53` as they are, any other text as the words of a shell command."""
+    if not text.strip():
+        raise ValueError("the command is empty; write what to run, or remove it")
     if text.split(maxsplit=1)[:1] not in (["tcp"], ["udp"]):
         return ("/bin/sh", "-c", text)
-    found = PORT.fullmatch(text.strip())
+    found = re.fullmatch(PORT, text.strip())
     if not found or not 0 < int(found[2]) < 65536:
         raise ValueError(f"{quoted(text)} is not a port; write one such as tcp 80 or udp 53, or a command")
     return f"{found[1]} {int(found[2])}"
@@ -31,6 +33,6 @@ def ready(text: str) -> str | tuple[str, ...]:
 
 def user(text: str) -> str:
     """NAME, UID, or either with :GROUP or :GID, as docker takes it."""
-    if not USER.fullmatch(text) or any(part.isdigit() and int(part) > LAST_ID for part in text.split(":")):
+    if not re.fullmatch(USER, text) or any(part.isdigit() and int(part) > LAST_ID for part in text.split(":")):
         raise ValueError(f"{quoted(text)} is not a user; write a name such as nobody, an id, or either with a :group")
     return text

@@ -147,7 +147,8 @@ def _become(lab: str, parent: int, data: int, told: int, claims: Sequence[int], 
             with suppress(OSError):
                 os.set_inheritable(fd, True)
         os.chdir("/")
-        os.execve(sys.executable, [sys.executable, "-I", "-S", PROGRAM, lab], os.environ | marks)
+        options = ["-I", "-S", *(["-B"] if sys.dont_write_bytecode else [])]
+        os.execve(sys.executable, [sys.executable, *options, PROGRAM, lab], os.environ | marks)
     finally:
         os._exit(1)
 

@@ -24,6 +24,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import unified_diff
 from typing import Any
@@ -228,11 +229,15 @@ def view() -> list[str]:
 
 
 def _processes() -> Iterator[str]:
+    """The command lines of all but this one; of supervisors, as many as killed verbs make them, one."""
+    commands = []
     for name in sorted(filter(str.isdigit, os.listdir("/proc")), key=int):
-        with open(f"/proc/{name}/cmdline", "rb") as file:
+        with suppress(OSError), open(f"/proc/{name}/cmdline", "rb") as file:
             command = file.read().replace(b"\0", b" ").decode()
-        if int(name) not in (os.getpid(), os.getppid()) and command:
-            yield f"process {command}"
+            if int(name) not in (os.getpid(), os.getppid()) and command:
+                commands.append(f"process {command}")
+    supervisors = {command for command in commands if "supervise.py" in command}
+    yield from [*(command for command in commands if command not in supervisors), *supervisors]
 
 
 def difference(before: list[str], after: list[str]) -> list[str]:

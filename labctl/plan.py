@@ -7,10 +7,12 @@ reads in shell is shell.py.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from labctl.state import (
     HOST,
+    UNREADY,
+    UNWATCHED,
     Address,
     File,
     Item,
@@ -129,9 +131,9 @@ def _difference(before: Item, after: Item) -> str:
 
 
 def _of_service(before: Service, after: Service) -> str:
-    if before.command != after.command:
-        return "it changed"
-    return "it was not ready in time" if before.ready != after.ready else "nothing watches over it any more"
+    if before == replace(after, ready=UNREADY):
+        return "it was not ready in time"
+    return "nobody watches it any more" if before == replace(after, restart=UNWATCHED) else "its settings changed"
 
 
 def _fields(before: object, after: object) -> Iterator[str]:

@@ -18,6 +18,7 @@ MAIN_TABLE = 254  # RT_TABLE_MAIN
 IPV6_MTU = 1280  # an interface with less has no IPv6 and no settings of it (net/ipv6/addrconf.c, ipv6_add_dev)
 BRIDGE_MTU = 1500  # of a new bridge; it keeps to another only if that is set afterwards (net/bridge/br_device.c)
 PER_INTERFACE = re.compile(r"(net\.(?:ipv4|ipv6|mpls)\.(?:conf|neigh))\.([^.]+)\.(\w+)")
+UNREADY, UNWATCHED = "never", "unwatched"  # a service's `ready` and `restart` as found where they came to nothing
 ALIASES = {"net.ipv4.ip_forward": "net.ipv4.conf.all.forwarding"}
 
 Key = tuple[str, ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 
 from labctl.linux import inside, libc
 
@@ -79,7 +80,7 @@ def _become(settings: Settings, command: Sequence[str], output: str, tell: int, 
             what = f"user {settings['user']}"
             own = _become_user(settings["user"]) if settings["user"] else {}
             status, what = NOT_EXECUTABLE, command[0]
-            os.execvpe(command[0], list(command), os.environ | own | settings["environment"])
+            _exec(command, os.environ | own | settings["environment"])
     except (OSError, LookupError, ValueError) as error:
         if what == command[0] and isinstance(error, FileNotFoundError):
             status = NOT_FOUND
@@ -88,6 +89,20 @@ def _become(settings: Settings, command: Sequence[str], output: str, tell: int, 
         os.write(tell, reason.encode())
     finally:
         os._exit(status)
+
+
+def _exec(command: Sequence[str], environment: dict[str, str]) -> NoReturn:
+    """As execvp(3). Not os.execvpe, which imports a module, and the new user may not be allowed to read Python's."""
+    folders = [""] if "/" in command[0] else environment.get("PATH", os.defpath).split(":")
+    refused: OSError = FileNotFoundError(2, "No such file or directory")
+    for folder in folders:
+        try:
+            os.execve(os.path.join(folder, command[0]), list(command), environment)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            refused = error
+    raise refused
 
 
 def _redirect(output: str) -> None:
@@ -120,7 +135,8 @@ def _become_user(user: str) -> dict[str, str]:
         except KeyError:
             raise LookupError("no such group") from None
         groups = []
-    os.fchown(2, uid, gid)  # so that it can open /dev/stdout and /dev/stderr
+    if stat.S_ISREG(os.fstat(2).st_mode):  # a log; /dev/null is everybody's
+        os.fchown(2, uid, gid)  # so that it can open /dev/stdout and /dev/stderr
     os.setgroups(groups)
     os.setgid(gid)
     os.setuid(uid)

@@ -19,7 +19,7 @@ from labctl.linux.processes import (
     namespace,
     processes,
 )
-from labctl.state import HOST, Service, State
+from labctl.state import HOST, UNREADY, UNWATCHED, Service, State
 from labctl.status import Report
 
 SETTLING = 5.0  # seconds for a supervisor to notice that nobody waits any more
@@ -65,9 +65,9 @@ def _true(service: Service, report: Report | None, environments: list[list[bytes
     if not same or not reachable or (report and report.state == "ending"):
         return replace(service, command=())
     if report and report.ready == "late":
-        return replace(service, ready="never")
+        return replace(service, ready=UNREADY)
     lost = service.restart != "no" and not (report and report.watched)
-    return replace(service, restart="") if lost else service
+    return replace(service, restart=UNWATCHED) if lost else service
 
 
 def settle(place: Place, state: State) -> None:

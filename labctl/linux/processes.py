@@ -63,11 +63,14 @@ def must_be_host_of(record: Record) -> None:
 def kept(lab: str, nodes: Iterable[str]) -> dict[str, int]:
     """For each of some nodes a process that was started in its namespace, and still is there.
 
-    Anybody can write marks into an environment: only a process of whoever runs labctl is believed, and never one in the
-    machine's own network, which is no node's.
+    Status files are believed. Anybody can write marks into an environment: only a process of whoever runs labctl is
+    believed, and never one in the machine's own network, which is no node's.
     """
-    wanted = {f"{MARK}={lab}/{node}/".encode(): node for node in nodes}
-    found: dict[str, int] = {}
+    nodes = list(nodes)
+    own = {node: own_mounts(Place(lab), node) for node in nodes}
+    started = [(node, pid) for node, mounts in own.items() for each in mounts for pid in in_mounts(each)]
+    found = {node: pid for node, pid in started if namespace(pid, "net") not in ("", here())}
+    wanted = {f"{MARK}={lab}/{node}/".encode(): node for node in nodes if node not in found}
     for pid in marked(lab) if wanted else ():
         words = environ(pid)
         inside = f"{NETNS}={namespace(pid, 'net')}".encode() in words
@@ -184,6 +187,11 @@ def mounts(report: Report | None) -> str:
     """The mount namespace that is a service's own: some programs write their title over their environment, marks and
     all. Empty where nobody holds it any more, and its number may be another's."""
     return report.mnt if report and is_alive(report) else ""
+
+
+def own_mounts(place: Place, node: str) -> set[str]:
+    """The mount namespaces of a node's services."""
+    return {known for report in statuses.every(place, node) if (known := mounts(report))}
 
 
 def is_alive(report: Report) -> bool:

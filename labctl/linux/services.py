@@ -17,6 +17,7 @@ from labctl.linux.processes import (
     mark,
     marked,
     namespace,
+    own_mounts,
     processes,
 )
 from labctl.state import HOST, UNREADY, UNWATCHED, Service, State
@@ -85,10 +86,10 @@ def rename(place: Place, node: str, hostname: str) -> None:
 
     Whoever came by other ways, as with `ip netns exec`, has a hostname of somebody else's.
     """
-    mine = namespace(os.getpid(), "uts")
+    mine, own = namespace(os.getpid(), "uts"), own_mounts(place, node)
     marks = (f"{MARK}={place.lab}/{node}/".encode(), f"LABCTL_NODE={node}".encode())
     for pid in processes(place, [node]).get(node, []):
-        started = any(word.startswith(marks) for word in environ(pid))
+        started = namespace(pid, "mnt") in own or any(word.startswith(marks) for word in environ(pid))
         if started and namespace(pid, "uts") not in ("", mine):
             with suppress(FileNotFoundError), open(f"/proc/{pid}/ns/uts") as uts:
                 libc.setns(uts.fileno(), libc.CLONE_NEWUTS)

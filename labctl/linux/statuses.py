@@ -41,6 +41,13 @@ def read(place: Place, node: str, service: str) -> Report | None:
         os.close(fd)
 
 
+def every(place: Place, node: str) -> list[Report]:
+    """What is known of all services of a node."""
+    folder = place.status(node, "")
+    names = os.listdir(folder) if folder.is_dir() else []
+    return [report for name in names if (report := read(place, node, name))]
+
+
 def withdraw(place: Place, node: str, service: str) -> None:
     """Says that a service is about to be ended: from now on nobody starts it again."""
     with suppress(OSError):

@@ -65,10 +65,13 @@ class Watched:
         values = {name: getattr(self, name) for name in ("state", "pid", "begun", "mnt", "ready", "code", "restarts")}
         words = [f"{name}={value}" for name, value in values.items() if value]
         line = " ".join([*words, f"digest={self.settings['digest']}"]).encode() + b"\n"
-        os.write(self.settings["fd"], line)
-        if os.fstat(self.settings["fd"]).st_size > LONGEST:
-            os.ftruncate(self.settings["fd"], 0)
+        try:
             os.write(self.settings["fd"], line)
+            if os.fstat(self.settings["fd"]).st_size > LONGEST:
+                os.ftruncate(self.settings["fd"], 0)
+                os.write(self.settings["fd"], line)
+        except OSError:  # the file system is full: a service is no worse for that
+            return
 
     def run(self, start: Start) -> None:
         """Writes down the new process before it may run its program: it is known whatever happens now."""
@@ -82,6 +85,11 @@ class Watched:
         self.since = time.monotonic()
         self.deadline = self.deadline or self.since + self.settings["ready_timeout"]
         self.due = self.since
+
+    def postpone(self, now: float) -> None:
+        """It could not even be tried."""
+        self.state, self.due = "restarting", now + ROUND
+        self.deadline = self.deadline or now + self.settings["ready_timeout"]
 
     def ended(self, code: str) -> None:
         """Its first process is no more: it is to be started again, or that is all."""
@@ -183,7 +191,12 @@ class Supervisor:
             if not service.has_claim():
                 service.let_go()
             service.clear()
-        starts = [(s, Start(s.settings, s.settings["command"], s.settings["log"])) for s in due if s.held]
+        starts = []
+        for service in (service for service in due if service.held):
+            try:
+                starts.append((service, Start(service.settings, service.settings["command"], service.settings["log"])))
+            except OSError:  # no process, or no descriptor, is to be had now
+                service.postpone(now)
         for service, start in starts:
             service.run(start)
             if service.failed and (service.ready or service.number in self._needed):

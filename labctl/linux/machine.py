@@ -13,7 +13,7 @@ from labctl.linux.apply import Worker
 from labctl.linux.messages import Indexes
 from labctl.linux.observe import observe as _observe
 from labctl.linux.place import NETNS, Namespaces, Place, exists, in_thread, mounted
-from labctl.linux.supervision import Supervision
+from labctl.linux.supervision import Supervision, Unready
 from labctl.linux.survey import foreign_names, nameservers, survey
 from labctl.linux.sysctls import path, read
 from labctl.plan import Add, Op, Plan, Remove
@@ -57,7 +57,7 @@ def settle(place: Place, state: State) -> None:
 
 
 def apply(
-    plan: Plan, place: Place, record: Record, restore: dict[str, str], report: Callable[[Op], None]
+    plan: Plan, place: Place, record: Record, restore: dict[str, str], report: Callable[[Op], None], unready: Unready
 ) -> str | None:
     """Carries out a plan: services end, then the kernel's part in the namespaces' thread, then services start.
 
@@ -78,7 +78,7 @@ def apply(
         return in_thread(lambda: _kernel(rest, place, record, indexes, restore, report)) if rest else None
     with Supervision(place, [service for service in starting if isinstance(service, Service)]) as supervision:
         listed = in_thread(lambda: _kernel(rest, place, record, indexes, restore, report)) if rest else None
-        supervision.start(lambda service: report(starting[service]))
+        supervision.start(lambda service: report(starting[service]), unready)
     return listed
 
 

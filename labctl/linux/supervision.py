@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import marshal
 import os
+import select
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -20,7 +21,10 @@ from labctl.state import Service
 if TYPE_CHECKING:
     from labctl.linux.program import Settings
 
+Unready = Callable[[Sequence[Service]], None]
+
 PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "supervise.py")
+LONG = 2.0  # seconds of waiting of which somebody who waits should know
 LAST_LINES = 10  # of a service's log that are told when it fails
 LAST_FD = 65536  # higher ones are nobody's
 
@@ -34,6 +38,7 @@ class Supervision:
     def __init__(self, place: Place, services: Sequence[Service]) -> None:
         self._place = place
         self._services = services
+        self._numbers = {(service.node, service.name): number for number, service in enumerate(services)}
         self._claims: list[int] = []
         self._feed = self._answers = -1
         self._pid = 0
@@ -77,8 +82,9 @@ class Supervision:
             for service in self._services[: len(self._claims)]:
                 statuses.forget(self._place, service.node, service.name)
 
-    def start(self, report: Callable[[Service], None]) -> None:
-        """Has the services started, and waits until all that have to be ready are. Raises ServiceError."""
+    def start(self, report: Callable[[Service], None], unready: Unready) -> None:
+        """Has the services started, and waits until all that have to be ready are; tells `unready` of those that take
+        long. Raises ServiceError."""
         fed = marshal.dumps(
             [self._settings(service, fd) for service, fd in zip(self._services, self._claims, strict=True)]
         )
@@ -86,13 +92,17 @@ class Supervision:
         pipe, self._feed = os.fdopen(self._feed, "wb"), -1
         with suppress(BrokenPipeError), pipe:  # then there will be no answer either
             pipe.write(fed)
-        for what, number, more in _lines(self._answers):
-            if what == "started":
-                report(self._services[int(number)])
-            elif what == "failed":
-                raise self._failure(self._services[int(number)], more)
-            elif what == "done":
+        waiting = {service: None for service in self._services if service.ready}
+        for what, number, more in _lines(self._answers, lambda: unready(list(waiting))):
+            if what == "done":
                 return
+            service = self._services[int(number)]
+            if what == "started":
+                report(service)
+            elif what == "ready":
+                waiting.pop(service, None)
+            else:
+                raise self._failure(service, more)
         raise ServiceError(f"the process that starts the services of {self._place.lab} has ended", "Try again.")
 
     def _failure(self, service: Service, why: str) -> ServiceError:
@@ -104,7 +114,6 @@ class Supervision:
         place = replace(self._place, kept={})
         netns = place.netns(service.node)
         own = {DIGEST: service.digest, MACHINE: machine(), NETNS: f"net:[{os.stat(netns).st_ino}]"}
-        numbers = {(each.node, each.name): number for number, each in enumerate(self._services)}
         return {
             "fd": fd,
             "digest": service.digest,
@@ -119,7 +128,7 @@ class Supervision:
             "restart": service.restart,
             "ready": service.ready,
             "ready_timeout": service.ready_timeout,
-            "after": [numbers[other] for other in service.after if other in numbers],
+            "after": [self._numbers[other] for other in service.after if other in self._numbers],
         }
 
 
@@ -153,12 +162,17 @@ def _become(lab: str, parent: int, data: int, told: int, claims: Sequence[int], 
         os._exit(1)
 
 
-def _lines(fd: int) -> Iterator[tuple[str, str, str]]:
-    """What, which service, and what more, until there is no more."""
-    rest = b""
+def _lines(fd: int, silence: Callable[[], None]) -> Iterator[tuple[str, str, str]]:
+    """What, which service, and what more, until there is no more; says when there is nothing for long, once."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    told, rest = False, b""
     while data := os.read(fd, 65536):
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
             what, _, more = line.decode(errors="replace").partition(" ")
             number, _, more = more.partition(" ")
             yield what, number, more.strip()
+        if not told and not poll.poll(1000 * LONG):
+            silence()
+            told = True

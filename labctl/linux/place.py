@@ -65,6 +65,10 @@ class Place:
         """Where a node's services start."""
         return self.directory / "run" / node
 
+    def status(self, node: str, service: str) -> Path:
+        """What the service's supervisor writes down of it, and keeps locked."""
+        return self.directory / "status" / node / service
+
     def log(self, node: str, service: str) -> Path:
         return self.directory / "log" / f"{node}.{service}.log"
 

@@ -16,12 +16,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from labctl.errors import UsageError
+from labctl.linux import statuses
 from labctl.linux.place import RUN, Place, raise_fd_limit, rootless
+from labctl.linux.program import begun, in_mounts
 from labctl.linux.readings import text
 from labctl.record import Record
 from labctl.state import SERVICE, Service
+from labctl.status import Report
 
 MARK, DIGEST, MACHINE, NETNS = SERVICE, "LABCTL_DIGEST", "LABCTL_MACHINE", "LABCTL_NETNS"
+SUPERVISOR = "host/supervisor"  # in the place of node and name; no node is called host
 PATIENCE = 2.0  # seconds between SIGTERM and SIGKILL
 KILLS = 5  # times that what goes on to start processes is killed
 
@@ -59,11 +63,14 @@ def must_be_host_of(record: Record) -> None:
 def kept(lab: str, nodes: Iterable[str]) -> dict[str, int]:
     """For each of some nodes a process that was started in its namespace, and still is there.
 
-    Anybody can write marks into an environment: only a process of whoever runs labctl is believed, and never one in the
-    machine's own network, which is no node's.
+    Status files are believed. Anybody can write marks into an environment: only a process of whoever runs labctl is
+    believed, and never one in the machine's own network, which is no node's.
     """
-    wanted = {f"{MARK}={lab}/{node}/".encode(): node for node in nodes}
-    found: dict[str, int] = {}
+    nodes = list(nodes)
+    own = {node: own_mounts(Place(lab), node) for node in nodes}
+    started = [(node, pid) for node, mounts in own.items() for each in mounts for pid in in_mounts(each)]
+    found = {node: pid for node, pid in started if namespace(pid, "net") not in ("", here())}
+    wanted = {f"{MARK}={lab}/{node}/".encode(): node for node in nodes if node not in found}
     for pid in marked(lab) if wanted else ():
         words = environ(pid)
         inside = f"{NETNS}={namespace(pid, 'net')}".encode() in words
@@ -105,8 +112,13 @@ def kept_in(folder: Path) -> str:
 
 
 def end_all(place: Place, nodes: Iterable[str]) -> list[int]:
-    """Ends whatever runs in some nodes, and whatever the lab started; answers what is still there."""
+    """Ends whatever runs in some nodes, and whatever the lab started; answers what is still there.
+
+    Supervisors first, so that nobody starts anything again.
+    """
     nodes = list(nodes)
+    supervisor = f"{MARK}={place.lab}/{SUPERVISOR}".encode()
+    end_found(lambda: [pid for pid in marked(place.lab) if supervisor in environ(pid)])
     return end_found(lambda: [*(pid for pids in processes(place, nodes).values() for pid in pids), *marked(place.lab)])
 
 
@@ -120,9 +132,20 @@ def end_node(place: Place, node: str) -> list[int]:
     return end_found(lambda: processes(place, [node]).get(node, []))
 
 
-def end_service(lab: str, service: Service) -> list[int]:
+def end_service(place: Place, service: Service) -> list[int]:
     """Ends what was started as, or by, a service; answers what is still there."""
-    return end_found(lambda: list(filter(belongs_to(service), marked(lab))))
+    report = statuses.read(place, service.node, service.name)
+    statuses.withdraw(place, service.node, service.name)
+    known, wanted = mounts(report), mark(service)
+
+    def find() -> list[int]:
+        others = in_mounts(known) if known else []
+        return [*others, *(pid for pid in marked(place.lab) if wanted in environ(pid))]
+
+    left = end_found(find)
+    if not left:
+        statuses.forget(place, service.node, service.name)
+    return left
 
 
 def end_found(find: Callable[[], list[int]]) -> list[int]:
@@ -154,10 +177,26 @@ def _send(find: Callable[[], list[int]], number: int, seconds: float) -> list[in
             os.close(fd)
 
 
-def belongs_to(service: Service) -> Callable[[int], bool]:
-    """Whether a process was started as, or by, a service."""
-    wanted = mark(service)
-    return lambda pid: wanted in environ(pid)
+def belongs_to(service: Service, report: Report | None) -> Callable[[int], bool]:
+    """Whether a process of a node was started as, or by, a service: by its mark, or by its mount namespace."""
+    wanted, known = mark(service), mounts(report)
+    return lambda pid: wanted in environ(pid) or (known != "" and namespace(pid, "mnt") == known)
+
+
+def mounts(report: Report | None) -> str:
+    """The mount namespace that is a service's own: some programs write their title over their environment, marks and
+    all. Empty where nobody holds it any more, and its number may be another's."""
+    return report.mnt if report and is_alive(report) else ""
+
+
+def own_mounts(place: Place, node: str) -> set[str]:
+    """The mount namespaces of a node's services."""
+    return {known for report in statuses.every(place, node) if (known := mounts(report))}
+
+
+def is_alive(report: Report) -> bool:
+    """Whether a supervisor watches the service, or its first process is still there."""
+    return report.watched or (report.pid != "" and begun(int(report.pid)) == report.begun)
 
 
 def mark(service: Service) -> bytes:

@@ -24,6 +24,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import unified_diff
 from typing import Any
@@ -85,7 +86,8 @@ find /run -path /run/scratch -prune -o -path /run/etc -prune -o -printf '%p %M %
 """
 # By chance or by time: counters of namespaces, timers, an address still tried and its routes, a mount's number.
 CHANGING = re.compile(
-    r"^.*(?:anycast|local) fe80::.*\n| link-netnsid \w+| \w*timer +\S+| tentative| promiscuity \d+| allmulti \d+|^\d+ \d+ (?=\d+:)| shared:\d+"
+    r"^.*(?:anycast|local) fe80::.*\n"
+    r"| link-netnsid \w+| \w*timer +\S+| tentative| promiscuity \d+| allmulti \d+|^\d+ \d+ (?=\d+:)| shared:\d+"
     r"|designated_\w+ \S+|LOWER_UP|NO-CARRIER|,,|M-DOWN| linkdown| state \w+|qdisc \w+|net:\[\d+\]"
     r"| port_(?:id|no) \S+| valid_lft \S+| preferred_lft \S+",
     re.MULTILINE,
@@ -233,11 +235,15 @@ def view() -> list[str]:
 
 
 def _processes() -> Iterator[str]:
+    """The command lines of all but this one; of supervisors, as many as killed verbs make them, one."""
+    commands = []
     for name in sorted(filter(str.isdigit, os.listdir("/proc")), key=int):
-        with open(f"/proc/{name}/cmdline", "rb") as file:
+        with suppress(OSError), open(f"/proc/{name}/cmdline", "rb") as file:
             command = file.read().replace(b"\0", b" ").decode()
-        if int(name) not in (os.getpid(), os.getppid()) and command:
-            yield f"process {command}"
+            if int(name) not in (os.getpid(), os.getppid()) and command:
+                commands.append(f"process {command}")
+    supervisors = {command for command in commands if "supervise.py" in command}
+    yield from [*(command for command in commands if command not in supervisors), *supervisors]
 
 
 def difference(before: list[str], after: list[str]) -> list[str]:

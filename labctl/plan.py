@@ -93,6 +93,8 @@ def _in_place(before: Item, after: Item) -> bool:
             ]
         case ((Service() | Proxy()), _):
             return False
+        case Namespace(), Namespace():
+            return before.same_as == after.same_as
         case _:
             return True
 

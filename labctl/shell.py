@@ -33,6 +33,7 @@ from labctl.state import (
 
 MACHINES = Names()  # of a lab on the machine's own host
 PROXY = ("python3", "-IS", str(Path(__file__).with_name("linux") / "proxy.py"))
+ALL_PIDS = "$(ls /proc | grep '^[0-9]')"
 ONE_QUEUE = "numtxqueues 1 numrxqueues 1"  # by default a veth has one per CPU, and costs accordingly
 
 
@@ -77,6 +78,8 @@ def _title(op: Op) -> str:
 
 def _add(op: Add, names: Names) -> Iterator[str]:
     match op.item:
+        case Namespace() as ns if ns.same_as:
+            yield from _share(ns, names)
         case Namespace() as ns:
             yield f"ip netns add {shlex.quote(ns.netns)}"
         case Sysctl() as sysctl:
@@ -94,10 +97,20 @@ def _add(op: Add, names: Names) -> Iterator[str]:
             words = [proxy.mark, f"setsid {_inside(HOST, names)}{shlex.join(PROXY)}", *map(spec, proxy.ports)]
             yield f"{' '.join(words)} </dev/null >/dev/null 2>&1 &"
         case File() as file:
-            path = shlex.quote(f"/etc/netns/{names.netns(file.node)}/{file.name}")
-            yield f"install -Dm644 /dev/stdin {path} <<'TEXT'\n{file.text}TEXT"
+            yield f"install -Dm644 /dev/stdin {_path(file, names)} <<'TEXT'\n{file.text}TEXT"
         case Service() as service:
             yield _start(service, names)
+
+
+def _share(ns: Namespace, names: Names) -> Iterator[str]:
+    """Another name of a namespace, and of the files that go with it; the machine's own has none."""
+    if not ns.netns:
+        yield f": {ns.node} is in this namespace"
+        return
+    yield f"ln -sfn {shlex.quote(names.netns(ns.same_as))} {shlex.quote(f'/run/netns/{ns.netns}')}"
+    if ns.same_as != HOST:
+        to = shlex.quote(f"/etc/netns/{ns.netns}")
+        yield f"mkdir -p /etc/netns && ln -sfn {shlex.quote(names.netns(ns.same_as))} {to}"
 
 
 def _add_link(link: Link, names: Names) -> Iterator[str]:
@@ -190,7 +203,7 @@ def _route(route: Route) -> str:
 
 def _start(service: Service, names: Names) -> str:
     words = [f"{name}={shlex.quote(value)}" for name, value in service.environment]
-    words += ["setsid", f"ip netns exec {shlex.quote(names.netns(service.node))}", shlex.join(service.command)]
+    words.append(f"setsid {_inside(service.node, names)}{shlex.join(service.command)}")
     return f'(cd "$(mktemp -d)" && {" ".join(words)}) </dev/null >/dev/null 2>&1 &'
 
 
@@ -203,6 +216,9 @@ def spec(port: Published) -> str:
 
 def _remove(op: Remove, names: Names) -> Iterator[str]:
     match op.item:
+        case Namespace() as ns if ns.same_as:
+            both = " ".join(shlex.quote(f"{folder}/{ns.netns}") for folder in ("/run/netns", "/etc/netns"))
+            yield f"rm -f {both}" if ns.netns else f": {ns.node} was in this namespace"
         case Namespace() as ns:
             yield f"ip netns del {shlex.quote(ns.netns)}"
         case Sysctl(node="host") as sysctl:
@@ -219,12 +235,12 @@ def _remove(op: Remove, names: Names) -> Iterator[str]:
         case Ruleset() as ruleset:
             yield f"{_inside(HOST, names)}nft delete table inet {ruleset.table}"
         case Proxy() as proxy:
-            yield _kill("$(ls /proc | grep '^[0-9]')", proxy.mark)
+            yield _kill(ALL_PIDS, proxy.mark)
         case File() as file:
-            yield f"rm -f {shlex.quote(f'/etc/netns/{names.netns(file.node)}/{file.name}')}"
+            yield f"rm -f {_path(file, names)}"
         case Service() as service:
-            mark = dict(service.environment)[SERVICE]
-            yield _kill(f"$(ip netns pids {shlex.quote(names.netns(service.node))})", f"{SERVICE}={mark}")
+            mark, netns = dict(service.environment)[SERVICE], names.netns(service.node)
+            yield _kill(f"$(ip netns pids {shlex.quote(netns)})" if netns else ALL_PIDS, f"{SERVICE}={mark}")
 
 
 def _kill(pids: str, mark: str) -> str:
@@ -234,7 +250,7 @@ def _kill(pids: str, mark: str) -> str:
 def _change(op: Change, names: Names) -> Iterator[str]:
     match op.before, op.item:
         case Namespace(), Namespace() as ns:
-            yield f": the name {ns.netns} in /run/netns, and what keeps the namespace"
+            yield f": the name {ns.netns} in /run/netns and /etc/netns, and what keeps the namespace"
         case Link() as before, Link() as link:
             for old, new in zip(before.ends, link.ends, strict=True):
                 yield from _set_port(old, new, names)
@@ -244,8 +260,14 @@ def _change(op: Change, names: Names) -> Iterator[str]:
             yield f"{_inside(HOST, names)}nft -f - <<'NFT'\n{ruleset.replacement}NFT"
         case _, Route() as route:
             yield f"{_ip(route.node, names)} route replace {_route(route)}"
+        case _, File() as file:
+            yield f"cat >{_path(file, names)} <<'TEXT'\n{file.text}TEXT"  # in place: it is mounted where programs run
         case _:
             yield from _add(Add(op.item), names)
+
+
+def _path(file: File, names: Names) -> str:
+    return shlex.quote(f"/etc/netns/{names.netns(file.node)}/{file.name}")
 
 
 def _ip(node: str, names: Names, tool: str = "ip") -> str:

@@ -16,6 +16,7 @@ from labctl.draft import Draft, Entry, draft
 from labctl.errors import MAX_PROBLEMS, TopologyError
 from labctl.names import lab_name
 from labctl.shape import faults
+from labctl.sharing import owner
 from labctl.written import (
     Attachment,
     Bridge,
@@ -63,7 +64,7 @@ def load(text: bytes, file: str) -> Topology:
         problems += meaning(drafted)
     if problems:
         raise TopologyError(problems)
-    return _topology(drafted)
+    return replace(_topology(drafted), text=text.decode())
 
 
 def _topology(drafted: Draft) -> Topology:
@@ -71,7 +72,7 @@ def _topology(drafted: Draft) -> Topology:
     return Topology(
         name=lab_name(document),
         bridges=tuple(drafted.bridges.values()),
-        nodes=tuple(node for entry in drafted.entries.values() for node in _multiplied(entry)),
+        nodes=tuple(node for entry in drafted.entries.values() for node in _multiplied(entry, drafted)),
         cables=tuple(drafted.cables.values()),
         prefix=document.data.get("prefix"),
         file=document.file,
@@ -79,5 +80,6 @@ def _topology(drafted: Draft) -> Topology:
     )
 
 
-def _multiplied(entry: Entry) -> Iterator[Node]:
-    return (replace(entry.node, name=name) for name in entry.nodes)
+def _multiplied(entry: Entry, drafted: Draft) -> Iterator[Node]:
+    for number, name in enumerate(entry.nodes):
+        yield replace(entry.node, name=name, same_as=owner(drafted.entries, entry, number))

@@ -24,8 +24,8 @@ def run(file: str, isolated: bool = False, dry_run: bool = False, verbose: bool 
     wanted = topology(file)
     admit_to_change(starting=True)
     begun = time.monotonic()
-    done = lab.up(wanted, isolated or None, _tell(verbose), lambda: _waiting(wanted.name))
-    _finish(done, time.monotonic() - begun, verbose)
+    done = lab.up(wanted, isolated or None, _tell(verbose), lambda: waiting_for(wanted.name))
+    finish(done, time.monotonic() - begun, verbose)
 
 
 def plan(file: str, isolated: bool = False, as_json: bool = False, exit_code: bool = False) -> None:
@@ -55,14 +55,18 @@ def _as_json(op: Op, names: Names) -> dict[str, object]:
 
 
 def _tell(verbose: bool) -> lab.Report:
-    return lambda op, names: print(shell(op, names), file=sys.stderr) if verbose else None
+    return (lambda op, names: print(shell(op, names), file=sys.stderr)) if verbose else silently
 
 
-def _waiting(name: str) -> None:
+def silently(_op: Op, _names: Names) -> None:
+    """Reports nothing."""
+
+
+def waiting_for(name: str) -> None:
     print(f"{name}: waiting for another labctl that works on this lab …", file=sys.stderr)
 
 
-def _finish(done: Draft, seconds: float, verbose: bool) -> None:
+def finish(done: Draft, seconds: float, verbose: bool = False) -> None:
     """What was done and what to try next."""
     name, plan = done.record.lab, done.plan
     if not plan:
@@ -99,6 +103,8 @@ def _members(state: State) -> list[str]:
     for (node, dev), found in sorted(addresses.items()):
         if node:
             rows[node].append(f"{dev} {' '.join(sorted(found))}")
+    for node, owner in state.shared().items():
+        rows[node].append(f"as {owner}")
     width = max(map(len, [*bridges, *rows]), default=0)
     lines = [f"  {name:{width}}  {' '.join(found)}" for name, found in bridges.items()]
     lines += [f"  {name:{width}}  {', '.join(found)}".rstrip() for name, found in rows.items()]

@@ -12,7 +12,7 @@ from pathlib import Path
 from labctl.linux import libc
 from labctl.linux.place import Place, exists
 from labctl.linux.processes import DIGEST, MACHINE, MARK, NETNS, environ, machine, mark, marked, namespace, processes
-from labctl.state import HOST, Service, State
+from labctl.state import Service, State
 
 LAST_FD = 3  # of a service to be, closed by exec
 ETC = ("hosts", "hostname", "resolv.conf")
@@ -23,7 +23,7 @@ def enter(place: Place, node: str) -> None:
 
     Only in a process with one thread that ends or execs afterwards. Raises OSError.
     """
-    if node == HOST and not place.isolated:
+    if place.on_machine(node):
         return
     fd = os.open(place.netns(node), os.O_RDONLY | os.O_CLOEXEC)
     libc.setns(fd)
@@ -109,9 +109,11 @@ def rename(place: Place, node: str, hostname: str) -> None:
     Whoever came by other ways, as with `ip netns exec`, has a hostname of somebody else's.
     """
     mine = namespace(os.getpid(), "uts")
-    marks = (f"{MARK}={place.lab}/{node}/".encode(), f"LABCTL_NODE={node}".encode())
+    nodes = [name for name in os.listdir(place.mounts) if place.owner(name) == node]
+    by_run = tuple(f"{MARK}={place.lab}/{name}/".encode() for name in nodes)
+    by_exec = {f"LABCTL_NODE={name}".encode() for name in nodes}
     for pid in processes(place, [node]).get(node, []):
-        started = any(word.startswith(marks) for word in environ(pid))
+        started = any(word in by_exec or word.startswith(by_run) for word in environ(pid))
         if started and namespace(pid, "uts") not in ("", mine):
             with suppress(FileNotFoundError), open(f"/proc/{pid}/ns/uts") as uts:
                 libc.setns(uts.fileno(), libc.CLONE_NEWUTS)

@@ -231,6 +231,8 @@ def _order(op: Op) -> tuple[object, ...]:
             return (2, natural(item.ends[0].name), 0)
         case Address() if item.node == HOST:
             return (2, natural(item.dev), 1, str(item.interface))
+        case Namespace() if item.same_as:
+            return (4.5, natural(item.node))  # there is something to share
         case Namespace():
             return (3, natural(item.node), 0)
         case Sysctl() if item.interface is None:

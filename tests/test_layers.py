@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "labctl"
 # layer   what lives there                                      imports from
 PICTURE = """
   cli     : __main__ cli                                      : story view linux fit record plan meaning text nouns base
-  story   : lab plug removal                                  : linux fit record plan meaning nouns base
+  story   : lab plug removal                                  : linux fit record plan meaning text nouns base
   linux   : linux                                             : fit record plan nouns base
   view    : view                                              : fit record plan nouns base
   fit     : conflicts doctor interference facts               : meaning record nouns base

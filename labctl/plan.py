@@ -64,6 +64,7 @@ def plan(desired: State, observed: State) -> Plan:
         for key, item in found.items()
         if key not in wanted or key in replaced
     ]
+    gone += _moving(found, gone)
     found = _survivors(found, gone)
     added = [Add(item) for key, item in wanted.items() if key not in found]
     changed = [
@@ -141,6 +142,14 @@ def _fields(before: object, after: object) -> Iterator[str]:
             yield "down" if meant else "up"
         else:
             yield f"{name} {'none' if there in (None, '') else there} instead of {meant}"
+
+
+def _moving(found: dict[Key, Item], gone: list[Remove]) -> list[Remove]:
+    """The services that have to start anew because their node gets another namespace."""
+    removed = {op.item.key for op in gone}
+    nodes = {op.item.node for op in gone if isinstance(op.item, Namespace)}
+    services = (item for item in found.values() if isinstance(item, Service) and item.node in nodes)
+    return [Remove(item, "its node gets another namespace") for item in services if item.key not in removed]
 
 
 def _survivors(found: dict[Key, Item], gone: Iterable[Remove]) -> dict[Key, Item]:

@@ -14,7 +14,7 @@ def modes(names: list[str]) -> st.SearchStrategy[Data]:
 
 
 def settled(nodes: Data) -> Data:
-    """Those that have a network of their own: who shares nobody's has, and who shares has nothing that goes with one."""
+    """Those that have a network of their own; the others lose what goes with one."""
     for name, node in nodes.items():
         if not _shares(node, nodes):
             node.pop("network_mode", None)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from labctl.linux import libc
 from labctl.linux.place import ETC_NETNS, NETNS, RUN, Place, rootless
 from labctl.record import Record
 from labctl.state import HOST, Namespace
@@ -69,7 +70,7 @@ def sweep() -> None:
 def forget_folders(record: Record) -> None:
     """Removes what a lab made and nobody uses any more; ip(8) mounts /run/netns on itself. Raises OSError."""
     for folder, made in ((NETNS, record.made_netns_folder), (ETC_NETNS, record.made_etc_netns and has_etc())):
-        if made and not os.path.ismount(folder):
+        if made and not libc.is_mount(str(folder)):
             try:
                 folder.rmdir()
             except OSError as error:

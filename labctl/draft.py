@@ -37,10 +37,15 @@ class Entry:
 
     node: Node  # under the name as written
     count: int | None = None
-    alone: bool = False  # network_mode: none
+    mode: str = ""  # network_mode: none, host or namespace:NAME
     routes: tuple[tuple[Steps, StaticRoute], ...] = ()  # the node's, each with the way to it
     ports: tuple[tuple[Steps, Publish], ...] = ()
     waits: tuple[Wait, ...] = ()
+
+    @property
+    def shares(self) -> str:
+        """Whose network it has: the name of another entry or node, or "host"; empty: its own."""
+        return self.mode.removeprefix("namespace:") if self.mode != "none" else ""
 
     @property
     def copies(self) -> int:
@@ -200,6 +205,10 @@ def _mode(at: _At, version: str) -> str:
 
 
 def _entry(at: _At) -> Entry:
+    mode = at.read_at("network_mode", notation.network_mode) or ""
+    if mode not in ("", "none"):  # what else it has is not for it: sharing.py
+        node = Node(at.name, run=tuple(_runs(at)), environment=_settings(at, "environment"))
+        return Entry(node, _number(at, "count"), mode)
     ports = tuple((item.path, publish) for item in at.all("ports") if (publish := _publish(item)))
     routes = tuple((item.path, route) for item in at.all("routes") if (route := _route(item)))
     node = Node(
@@ -208,14 +217,17 @@ def _entry(at: _At) -> Entry:
         run=tuple(_runs(at)),
         environment=_settings(at, "environment"),
         hostname=at.get("hostname"),
+        domainname=at.get("domainname"),
         extra_hosts=tuple(_extra_hosts(at)),
         dns=at.read_all("dns", notation.address),
+        dns_search=tuple(item.text for item in at.all("dns_search")),
+        dns_opt=at.read_all("dns_opt", notation.option),
         sysctls=_settings(at, "sysctls"),
         routes=tuple(route for _, route in routes),
         ports=tuple(publish for _, publish in ports),
         forward=at.get("forward", False),
     )
-    return Entry(node, _number(at, "count"), at.get("network_mode") == "none", routes, ports, tuple(_waits(at)))
+    return Entry(node, _number(at, "count"), mode, routes, ports, tuple(_waits(at)))
 
 
 def _plugs(at: _At) -> Iterator[tuple[str, _At]]:
@@ -291,12 +303,12 @@ def _settings(at: _At, key: str) -> tuple[tuple[str, str], ...]:
     return tuple(dict(at.read_all(key, notation.setting)).items())
 
 
-def _extra_hosts(at: _At) -> Iterator[tuple[str, IPAddress]]:
+def _extra_hosts(at: _At) -> Iterator[tuple[str, IPAddress | str]]:
     if not isinstance(at.get("extra_hosts"), dict):
         yield from at.read_all("extra_hosts", notation.host)
         return
     for item in at / "extra_hosts":
-        if address := item.read(notation.address):
+        if address := item.read(notation.host_address):
             yield item.name, address
 
 

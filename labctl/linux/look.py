@@ -99,6 +99,9 @@ def _inside(
     node: str, record: Record, namespaces: Namespaces, pids: list[int], status: Mapping[str, tuple[Status, ...]]
 ) -> Inside:
     there = _socket(namespaces, node)
+    owner = namespaces.place.owner(node)
+    if there and owner != node:
+        return Inside(node, services=status.get(node, ()), pids=tuple(sorted(pids)), same_as=owner)
     if there is None:
         return Inside(node, there=False, services=status.get(node, ()))
     links = sorted(there.dump("ifinfmsg", netlink.RTM_GETLINK), key=lambda message: message["index"])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         digest: str
         command: tuple[str, ...]
         environment: dict[str, str]
-        netns: str  # the file of its node's network namespace
+        netns: str  # the file of its node's network namespace; empty for the machine's own, where it stays
         etc: str  # the folder of its node's own files
         log: str
         folder: str  # its node's scratch folder

@@ -23,7 +23,7 @@ PICTURE = """
   record  : record ownership                                  : nouns base
   plan    : plan shell launch                                 : nouns base
   text    : topology shipped checks wiring addressing names dependencies
-            publishing sharing edit draft notation policies shape document syntax : nouns base
+            publishing sharing edit draft reader notation policies shape document syntax : nouns base
   nouns   : state status picture written translation          : base
   base    : __init__ errors                                   :
 """

@@ -15,8 +15,9 @@ from labctl.linux import conntrack, nft, ports, services, sysctls
 from labctl.linux.messages import Indexes, messages
 from labctl.linux.names import name, unname
 from labctl.linux.netlink import GONE
-from labctl.linux.place import Interrupted, Namespaces, stop
+from labctl.linux.place import Namespaces
 from labctl.linux.processes import end_node
+from labctl.linux.thread import Interrupted, stop
 from labctl.plan import Add, Change, Op, Plan, Remove
 from labctl.shell import link_local_address, link_local_settings, shell
 from labctl.state import HOST, Address, File, Names, Namespace, Proxy, Ruleset, Sysctl

@@ -15,7 +15,8 @@ from typing import Any
 from labctl.errors import LabError
 from labctl.linux import netlink, ports, processes, statuses
 from labctl.linux.observe import AF_INET, AF_INET6
-from labctl.linux.place import Namespaces, Place, exists, in_thread
+from labctl.linux.place import Namespaces, Place, exists
+from labctl.linux.thread import in_thread
 from labctl.ownership import HostLink, ours
 from labctl.picture import Bridge, Hop, Inside, Interface, Neighbour, Picture, RouteEntry, Status, Traffic
 from labctl.record import Record

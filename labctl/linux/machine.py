@@ -13,11 +13,12 @@ from labctl.linux import processes, services
 from labctl.linux.apply import Worker
 from labctl.linux.messages import Indexes
 from labctl.linux.observe import observe as _observe
-from labctl.linux.place import ETC_NETNS, NETNS, Namespaces, Place, exists, in_thread, mounted
+from labctl.linux.place import ETC_NETNS, NETNS, Namespaces, Place, exists, mounted
 from labctl.linux.supervision import Supervision, Unready
 from labctl.linux.survey import bare, nameservers, survey
 from labctl.linux.survey import refused as _refused
 from labctl.linux.sysctls import path, read
+from labctl.linux.thread import in_thread
 from labctl.plan import Add, Op, Plan, Remove
 from labctl.record import Record
 from labctl.state import HOST, Address, Link, Service, State

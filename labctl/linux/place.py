@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
-import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -199,79 +196,6 @@ def exists(place: Place, node: str) -> bool:
 def mounted(place: Place, node: str) -> bool:
     """Whether a node's file, or the one that its link leads to, is a namespace; the machine's own needs none."""
     return place.on_machine(node) or libc.is_mount(str(place.mount(place.owner(node))))
-
-
-class Interrupted(Exception):
-    """The work in a thread was told to stop."""
-
-
-class Flag:
-    """A threading.Event without a lock: a signal's handler may set it, whatever its thread is doing with it."""
-
-    def __init__(self) -> None:
-        self._on = False
-
-    def set(self) -> None:
-        self._on = True
-
-    def clear(self) -> None:
-        self._on = False
-
-    def is_set(self) -> bool:
-        return self._on
-
-
-stop = Flag()
-INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
-
-
-def in_thread(work: Callable[[], T]) -> T:
-    """Does work in a thread of its own, which may enter namespaces, while this one never leaves the host's.
-
-    An interrupt sets `stop`; work that looks at it ends early, and the interrupt is raised again once it has.
-    The thread starts with the interrupts blocked (so do its children: Ctrl-C ends no nft half-way), for one that hits
-    this thread while it starts the other would lose it. It is waited for by a plain lock: a join that is interrupted
-    takes its thread for ended (CPython before 3.13), and an interrupted Event.wait() may keep the event's own lock.
-    """
-    results: list[T] = []
-    errors: list[BaseException] = []
-    ended = Flag()
-    running = threading.Lock()
-    running.acquire()
-
-    def run() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:
-            errors.append(error)
-        finally:
-            ended.set()
-            running.release()
-
-    def wait() -> None:
-        while not ended.is_set():
-            running.acquire()
-
-    thread = threading.Thread(target=run, name="labctl-namespaces")
-    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
-    try:
-        thread.start()
-        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
-        wait()
-    except BaseException:
-        stop.set()
-        while thread.ident and not ended.is_set():
-            with suppress(KeyboardInterrupt):  # a second one ends nothing sooner
-                wait()
-        raise
-    finally:
-        stop.clear()
-    thread.join()  # a process should fork only while it has one thread
-    if errors and isinstance(errors[0], Interrupted):
-        raise KeyboardInterrupt
-    if errors:
-        raise errors[0]
-    return results[0]
 
 
 def raise_fd_limit() -> None:

@@ -118,16 +118,15 @@ def _kernel(
 
 
 def _services(ops: Plan, place: Place, names: Names, report: Callable[[Op], None]) -> None:
-    """Done when each service that was started is its own program: from then on it is found by its marks."""
+    """Done, or failed, when each service that was started is its own program: from then on it is found by its marks."""
     started: list[int] = []
     try:
         for op in ops:
             started += _service(op, place, names)
             report(op)
-        for running in started:
-            os.read(running, 1)
     finally:
         for running in started:
+            os.read(running, 1)
             os.close(running)
 
 

@@ -29,11 +29,11 @@ def connected(text: str, node: str, bridge: str, settings: Mapping[str, Any], in
     mode = str(entry.get("network_mode", ""))
     if bridge not in data.get("bridges", {}):
         raise UsageError(f"the lab has no bridge '{bridge}'" + did_you_mean(bridge, list(data.get("bridges", {}))))
-    if mode.startswith("namespace:") or mode == HOST:
-        whose = "the host" if mode == HOST else mode.removeprefix("namespace:")
-        raise UsageError(
-            f"{node} shares the network of {whose}, and can be connected to no other", _INSTEAD[mode == HOST]
-        )
+    if mode not in ("", "none"):
+        owner = mode.removeprefix("namespace:")
+        hint = "The host is on every bridge of its lab." if owner == HOST else f"Connect {owner}."
+        whose = "the host" if owner == HOST else owner
+        raise UsageError(f"{node} shares the network of {whose}, and can be connected to no other", hint)
     if mode == "none" and "networks" not in entry:
         raise UsageError(f"{node} has 'network_mode: none', and can be connected to no network", "Change its file.")
     networks = _pinned(entry, interfaces)
@@ -57,9 +57,6 @@ def disconnected(text: str, node: str, bridge: str, interfaces: Mapping[str, str
     if not networks and not cabled:
         entry["network_mode"] = "none"
     return _text(data)
-
-
-_INSTEAD = {True: "The host is on every bridge of the lab.", False: "Connect that one."}
 
 
 def _pinned(entry: Data, interfaces: Mapping[str, str]) -> Data:

@@ -119,10 +119,10 @@ LOSSES = {
     "": "",
     "record": "rm /run/labctl/lab/lab.json",
     "damaged record": "echo no >/run/labctl/lab/lab.json",
-    "links": "rm /run/labctl/lab/netns/tool /run/labctl/lab/netns/side",
+    "links": "rm -f /run/labctl/lab/netns/tool /run/labctl/lab/netns/side",
     "mounts": "umount --recursive /run/labctl/lab/netns",
     "folder": "umount --recursive /run/labctl/lab/netns; rm -r /run/labctl/lab",
-    "all": "umount --recursive /run/labctl/lab/netns; rm -r /run/labctl/lab /run/netns /etc/netns",
+    "all": "umount --recursive /run/labctl/lab/netns; rm -rf /run/labctl/lab /run/netns /etc/netns",
 }
 
 
@@ -165,6 +165,7 @@ def test_the_host_of_a_lab_somewhere_else(machine: Machine) -> None:
     machine.start("exec ip netns exec elsewhere sleep 5001")
     machine.start("exec sleep 5002")
     wait_until(lambda: machine.pids("sleep 5001") and machine.pids("sleep 5002"))
+    machine.settle()
     file = machine.topology("lab", LAB)
     elsewhere = "nsenter --net=/run/netns/elsewhere"
     machine.ok(f"{elsewhere} labctl up {file}")
@@ -175,7 +176,7 @@ def test_the_host_of_a_lab_somewhere_else(machine: Machine) -> None:
     machine.ok("labctl down lab")
     assert machine.pids("sleep 5001")
     assert machine.pids("sleep 5002")
-    machine.ok(f"{elsewhere} labctl down --all; ip netns del elsewhere")
+    machine.prove_clean()
 
 
 def test_a_new_host_name_reaches_those_that_share_it(machine: Machine) -> None:

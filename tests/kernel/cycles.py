@@ -25,6 +25,7 @@ def look() -> dict[str, object]:
         "files": sorted(os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if _open(fd)),
         "threads": threading.active_count(),
         "memory": int(status.partition("VmRSS:")[2].split()[0]),
+        "objects": len(gc.get_objects()),
         "mounts": len(Path("/proc/self/mountinfo").read_text().splitlines()),
         "run": sorted(os.listdir("/run")),
     }

@@ -118,7 +118,7 @@ def end_all(place: Place, nodes: Iterable[str]) -> list[int]:
     """
     nodes = list(nodes)
     supervisor = f"{MARK}={place.lab}/{SUPERVISOR}".encode()
-    _end(lambda: [pid for pid, words in _started(machine()) if supervisor in words])
+    _end(lambda: [pid for pid in marked(place.lab) if supervisor in environ(pid)])
     return _end(lambda: [*(pid for pids in processes(place, nodes).values() for pid in pids), *marked(place.lab)])
 
 

@@ -52,7 +52,7 @@ def default(machine: Machine, node: str) -> str:
 def test_connect_and_disconnect(machine: Machine, option: str) -> None:
     file = machine.topology("lab", LAB)
     machine.up(file, option)
-    wait_until(lambda: machine.pids("sleep 1000"))
+    wait_until(lambda: machine.pids("sleep 1000") and len(machine.pids("sleep 1001")) == 2)
     pids = machine.pids("sleep 1000"), machine.pids("sleep 1001")
     done = machine.run("labctl connect web back --alias sql --alias s2")
     assert (done.status, done.stdout) == (0, ""), done.stderr
@@ -129,8 +129,8 @@ def test_the_last_network(lab: Machine) -> None:
     ],
 )
 def test_what_cannot_be(lab: Machine, command: str, says: str) -> None:
-    with lab.untouched():
-        done = lab.run(f"labctl {command}")
+    done = lab.run(f"labctl {command}")
+    assert lab.run("labctl plan /run/scratch/lab.yaml --exit-code").status == 0
     assert (done.status, done.stdout) == (2, "")
     assert done.stderr.startswith(f"labctl: {says}")
 
@@ -138,9 +138,9 @@ def test_what_cannot_be(lab: Machine, command: str, says: str) -> None:
 def test_what_does_not_fit_the_rest_of_the_file(machine: Machine) -> None:
     text = LAB.replace("db: {networks: [back]}", "db: {networks: [back], routes: [{to: 192.0.2.0/24, via: 10.2.0.9}]}")
     machine.up(machine.topology("lab", text))
-    with machine.untouched():
-        done = machine.run("labctl disconnect db back")
-    assert done.status == 2
+    done = machine.run("labctl disconnect db back")
+    assert (done.status, done.stdout) == (2, "")
+    assert machine.run("labctl plan /run/scratch/lab.yaml --exit-code").status == 0
     assert "10.2.0.9 is not on a network of this namespace" in done.stderr
 
 

@@ -151,7 +151,7 @@ def _record(topology: Topology, place: Place, prefix: str, leases: Leases, old: 
     return replace(
         old,
         file="-" if topology.file == "-" else path,
-        directory=os.path.dirname(path),
+        directory=topology.directory or os.path.dirname(path),
         text=topology.text,
         prefix=prefix,
         leases=leases,

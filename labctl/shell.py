@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from ipaddress import IPv6Interface
 from pathlib import Path
 
+from labctl import launch
 from labctl.plan import Add, Change, Op, Plan, Remove
 from labctl.state import (
     BRIDGE_MTU,
     HOST,
     MAIN_TABLE,
-    SERVICE,
     Address,
     File,
     Link,
@@ -34,7 +34,6 @@ from labctl.translation import stale
 
 MACHINES = Names()  # of a lab on the machine's own host
 PROXY = ("python3", "-IS", str(Path(__file__).with_name("linux") / "proxy.py"))
-ALL_PIDS = "$(ls /proc | grep '^[0-9]')"
 ONE_QUEUE = "numtxqueues 1 numrxqueues 1"  # by default a veth has one per CPU, and costs accordingly
 
 
@@ -101,7 +100,7 @@ def _add(op: Add, names: Names) -> Iterator[str]:
         case File() as file:
             yield f"install -Dm644 /dev/stdin {_path(file, names)} <<'TEXT'\n{file.text}TEXT"
         case Service() as service:
-            yield _start(service, names)
+            yield from launch.start(service, names.netns(service.node))
 
 
 def _share(ns: Namespace, names: Names) -> Iterator[str]:
@@ -203,12 +202,6 @@ def _route(route: Route) -> str:
     return " ".join(words)
 
 
-def _start(service: Service, names: Names) -> str:
-    words = [f"{name}={shlex.quote(value)}" for name, value in service.environment]
-    words.append(f"setsid {_inside(service.node, names)}{shlex.join(service.command)}")
-    return f'(cd "$(mktemp -d)" && {" ".join(words)}) </dev/null >/dev/null 2>&1 &'
-
-
 def spec(port: Published) -> str:
     """A published port as the proxy takes it: tcp/0.0.0.0:8080=172.17.0.2:80, IPv6 in brackets."""
     ends = [(port.host_ip, port.host_port), (port.ip, port.port)]
@@ -238,12 +231,11 @@ def _remove(op: Remove, names: Names) -> Iterator[str]:
             yield f"{_inside(HOST, names)}nft delete table inet {ruleset.table}"
             yield from _forget(ruleset.text, "", names)
         case Proxy() as proxy:
-            yield _kill(ALL_PIDS, proxy.mark)
+            yield launch.kill(launch.ALL_PIDS, proxy.mark)
         case File() as file:
             yield f"rm -f {_path(file, names)}"
         case Service() as service:
-            mark, netns = dict(service.environment)[SERVICE], names.netns(service.node)
-            yield _kill(f"$(ip netns pids {shlex.quote(netns)})" if netns else ALL_PIDS, f"{SERVICE}={mark}")
+            yield launch.end(service, names.netns(service.node))
 
 
 def _forget(before: str, after: str, names: Names) -> Iterator[str]:
@@ -253,10 +245,6 @@ def _forget(before: str, after: str, names: Names) -> Iterator[str]:
     flows |= {f"-p {protocol} --orig-port-dst {port}" for protocol, _, port, _, _ in come if protocol == "udp"}
     for flow in sorted(flows):
         yield f"{_inside(HOST, names)}conntrack -D {flow} 2>/dev/null || :"
-
-
-def _kill(pids: str, mark: str) -> str:
-    return f"for pid in {pids}; do grep -qz '^{mark}$' /proc/$pid/environ && kill $pid; done || :"
 
 
 def _change(op: Change, names: Names) -> Iterator[str]:

@@ -7,10 +7,11 @@ Knows the order of these steps; each step's knowledge is in its own module. Know
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from labctl.checks import meaning
+from labctl.dependencies import Process, waited_for
 from labctl.document import parse
 from labctl.draft import Draft, Entry, draft
 from labctl.errors import MAX_PROBLEMS, TopologyError
@@ -69,10 +70,11 @@ def load(text: bytes, file: str) -> Topology:
 
 def _topology(drafted: Draft) -> Topology:
     document = drafted.document
+    others = waited_for(drafted)
     return Topology(
         name=lab_name(document),
         bridges=tuple(drafted.bridges.values()),
-        nodes=tuple(node for entry in drafted.entries.values() for node in _multiplied(entry, drafted)),
+        nodes=tuple(node for entry in drafted.entries.values() for node in _multiplied(entry, drafted, others)),
         cables=tuple(drafted.cables.values()),
         prefix=document.data.get("prefix"),
         file=document.file,
@@ -80,6 +82,8 @@ def _topology(drafted: Draft) -> Topology:
     )
 
 
-def _multiplied(entry: Entry, drafted: Draft) -> Iterator[Node]:
+def _multiplied(entry: Entry, drafted: Draft, others: Mapping[Process, tuple[Process, ...]]) -> Iterator[Node]:
+    written = entry.node.name
+    run = tuple(replace(one, depends_on=others.get((written, one.name), ())) for one in entry.node.run)
     for number, name in enumerate(entry.nodes):
-        yield replace(entry.node, name=name, same_as=owner(drafted.entries, entry, number))
+        yield replace(entry.node, name=name, run=run, same_as=owner(drafted.entries, entry, number))

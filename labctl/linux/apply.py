@@ -15,8 +15,9 @@ from labctl.linux import conntrack, nft, ports, services, sysctls
 from labctl.linux.messages import Indexes, messages
 from labctl.linux.names import name, unname
 from labctl.linux.netlink import GONE
-from labctl.linux.place import Interrupted, Namespaces, stop
+from labctl.linux.place import Namespaces
 from labctl.linux.processes import end_node
+from labctl.linux.thread import Interrupted, stop
 from labctl.plan import Add, Change, Op, Plan, Remove
 from labctl.shell import link_local_address, link_local_settings, shell
 from labctl.state import HOST, Address, File, Names, Namespace, Proxy, Ruleset, Sysctl
@@ -88,6 +89,7 @@ class Worker:
                 self._namespaces.enter(HOST)
                 self._holding = (op, ports.start(proxy))
             case Remove(Proxy()):
+                self._namespaces.enter(HOST)
                 if left := ports.end(self._namespaces.place.lab):
                     raise self._error(op, 0, f"still running: {' '.join(map(str, left))}")
             case Add(File() as file) | Change(_, File() as file):

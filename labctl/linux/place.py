@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
-import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -83,6 +80,10 @@ class Place:
     def scratch(self, node: str) -> Path:
         """Where a node's services start."""
         return self.directory / "run" / node
+
+    def status(self, node: str, service: str) -> Path:
+        """What the service's supervisor writes down of it, and keeps locked."""
+        return self.directory / "status" / node / service
 
     def log(self, node: str, service: str) -> Path:
         return self.directory / "log" / f"{node}.{service}.log"
@@ -195,56 +196,6 @@ def exists(place: Place, node: str) -> bool:
 def mounted(place: Place, node: str) -> bool:
     """Whether a node's file, or the one that its link leads to, is a namespace; the machine's own needs none."""
     return place.on_machine(node) or libc.is_mount(str(place.mount(place.owner(node))))
-
-
-class Interrupted(Exception):
-    """The work in a thread was told to stop."""
-
-
-stop = threading.Event()
-INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
-
-
-def in_thread(work: Callable[[], T]) -> T:
-    """Does work in a thread of its own, which may enter namespaces, while this one never leaves the host's.
-
-    An interrupt sets `stop`; work that looks at it ends early, and the interrupt is raised again once it has.
-    The thread starts with the interrupts blocked (so do its children: Ctrl-C ends no nft half-way), for one that hits
-    this thread while it starts the other would lose it. And it is waited for by an event: a join that is interrupted
-    takes its thread for ended (CPython before 3.13).
-    """
-    results: list[T] = []
-    errors: list[BaseException] = []
-    ended = threading.Event()
-
-    def run() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:
-            errors.append(error)
-        finally:
-            ended.set()
-
-    thread = threading.Thread(target=run, name="labctl-namespaces")
-    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
-    try:
-        thread.start()
-        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
-        ended.wait()
-    except BaseException:
-        stop.set()
-        while thread.ident and not ended.is_set():
-            with suppress(KeyboardInterrupt):  # a second one ends nothing sooner
-                ended.wait()
-        raise
-    finally:
-        stop.clear()
-    thread.join()  # a process should fork only while it has one thread
-    if errors and isinstance(errors[0], Interrupted):
-        raise KeyboardInterrupt
-    if errors:
-        raise errors[0]
-    return results[0]
 
 
 def raise_fd_limit() -> None:

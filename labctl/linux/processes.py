@@ -12,17 +12,21 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from labctl.errors import UsageError
+from labctl.linux import statuses
 from labctl.linux.place import RUN, Place, raise_fd_limit, rootless
+from labctl.linux.program import begun, in_mounts
 from labctl.linux.readings import text
 from labctl.record import Record
 from labctl.state import HOST, SERVICE, Service
+from labctl.status import Report
 
 MARK, DIGEST, MACHINE, NETNS = SERVICE, "LABCTL_DIGEST", "LABCTL_MACHINE", "LABCTL_NETNS"
+SUPERVISOR = "host/supervisor"  # in the place of node and name; no node is called host
 PATIENCE = 2.0  # seconds between SIGTERM and SIGKILL
 KILLS = 5  # times that what goes on to start processes is killed
 
@@ -38,19 +42,23 @@ def processes(place: Place, nodes: Iterable[str]) -> dict[str, list[int]]:
     for node in owners:
         with suppress(OSError):  # no such namespace any more, so nothing runs in it
             namespaces.setdefault(f"net:[{os.stat(place.netns(node)).st_ino}]", []).append(node)
-    for pid in _pids():
+    sharing = {node: own_mounts(place, node) for node, owner in owners.items() if owner != node}
+    for pid in pids():
         inside = namespaces.get(namespace(pid, "net"))
-        if inside and (node := _node_of(pid, place, {node: owners[node] for node in inside})):
+        if inside and (node := _node_of(pid, place, {node: owners[node] for node in inside}, sharing)):
             found.setdefault(node, []).append(pid)
     return found
 
 
-def _node_of(pid: int, place: Place, owners: Mapping[str, str]) -> str:
-    """Of the nodes in a process's namespace the one that it is of; empty: of none."""
+def _node_of(pid: int, place: Place, owners: Mapping[str, str], mounts: Mapping[str, set[str]]) -> str:
+    """Of the nodes in a process's namespace the one that it is of; empty: of none. `mounts` are those of services of
+    the nodes that share."""
     machines = not place.isolated and HOST in owners.values()
     sharing = [node for node, owner in owners.items() if owner != node]
     words = environ(pid) if sharing else []
     for node in sharing:
+        if namespace(pid, "mnt") in mounts[node]:
+            return node
         service = any(word.startswith(f"{MARK}={place.lab}/{node}/".encode()) for word in words)
         if machines:
             if service and f"{MACHINE}={machine()}".encode() in words:
@@ -67,7 +75,7 @@ def here() -> str:
 
 def must_be_host_of(record: Record) -> None:
     """Raises UsageError where labctl runs in another network namespace than the one that a lab is on, if that lives."""
-    if record.host not in ("", here()) and any(namespace(pid, "net") == record.host for pid in _pids()):
+    if record.host not in ("", here()) and any(namespace(pid, "net") == record.host for pid in pids()):
         raise UsageError(
             f"the lab {record.lab} is on another network namespace than the one that labctl runs in now",
             "Run labctl where the lab was started, not in one of its nodes.",
@@ -77,11 +85,14 @@ def must_be_host_of(record: Record) -> None:
 def kept(lab: str, nodes: Iterable[str]) -> dict[str, int]:
     """For each of some nodes a process that was started in its namespace, and still is there.
 
-    Anybody can write marks into an environment: only a process of whoever runs labctl is believed, and never one in the
-    machine's own network, which is no node's.
+    Status files are believed. Anybody can write marks into an environment: only a process of whoever runs labctl is
+    believed, and never one in the machine's own network, which is no node's.
     """
-    wanted = {f"{MARK}={lab}/{node}/".encode(): node for node in nodes}
-    found: dict[str, int] = {}
+    nodes = list(nodes)
+    own = {node: own_mounts(Place(lab), node) for node in nodes}
+    started = [(node, pid) for node, mounts in own.items() for each in mounts for pid in in_mounts(each)]
+    found = {node: pid for node, pid in started if namespace(pid, "net") not in ("", here())}
+    wanted = {f"{MARK}={lab}/{node}/".encode(): node for node in nodes if node not in found}
     for pid in marked(lab) if wanted else ():
         words = environ(pid)
         inside = f"{NETNS}={namespace(pid, 'net')}".encode() in words
@@ -108,7 +119,7 @@ def marked(lab: str) -> list[int]:
 
 def _started(machine: str) -> Iterator[tuple[int, list[bytes]]]:
     here = f"{MACHINE}={machine}".encode()
-    return ((pid, words) for pid in _pids() if here in (words := environ(pid)))
+    return ((pid, words) for pid in pids() if here in (words := environ(pid)))
 
 
 def machine() -> str:
@@ -123,41 +134,63 @@ def kept_in(folder: Path) -> str:
 
 
 def end_all(place: Place, nodes: Iterable[str]) -> list[int]:
-    """Ends whatever runs in some nodes, and whatever the lab started; answers what is still there."""
+    """Ends whatever runs in some nodes, and whatever the lab started; answers what is still there.
+
+    Supervisors first, so that nobody starts anything again.
+    """
     nodes = list(nodes)
-    return _end(lambda: [*(pid for pids in processes(place, nodes).values() for pid in pids), *marked(place.lab)])
+    supervisor = f"{MARK}={place.lab}/{SUPERVISOR}".encode()
+    end_found(lambda: [pid for pid in marked(place.lab) if supervisor in environ(pid)])
+    own = {known for node in nodes for known in own_mounts(place, node)}
+    find = lambda: [*(pid for pids in processes(place, nodes).values() for pid in pids), *marked(place.lab)]  # noqa: E731
+    return end_found(find, own)
 
 
 def end_every_lab(machine: str) -> list[int]:
     """Ends whatever the labs of a machine started; answers what is still there."""
-    return _end(lambda: [pid for pid, _ in _started(machine)])
+    return end_found(lambda: [pid for pid, _ in _started(machine)])
 
 
 def end_node(place: Place, node: str) -> list[int]:
     """Ends whatever runs in a node; of what shares a namespace, what was started in it. Answers what is still there."""
     if place.owner(node) == node:
-        return _end(lambda: processes(place, [node]).get(node, []))
+        return end_found(lambda: processes(place, [node]).get(node, []))
     mark = f"{MARK}={place.lab}/{node}/".encode()
     started = lambda pid: any(word.startswith(mark) for word in environ(pid))  # noqa: E731
-    return _end(lambda: [*processes(place, [node]).get(node, []), *filter(started, marked(place.lab))])
+    find = lambda: [*processes(place, [node]).get(node, []), *filter(started, marked(place.lab))]  # noqa: E731
+    return end_found(find, own_mounts(place, node))
 
 
-def end_service(lab: str, service: Service) -> list[int]:
+def end_service(place: Place, service: Service) -> list[int]:
     """Ends what was started as, or by, a service; answers what is still there."""
-    return _end(lambda: list(filter(belongs_to(service), marked(lab))))
+    report = statuses.read(place, service.node, service.name)
+    statuses.withdraw(place, service.node, service.name)
+    known, wanted = mounts(report), mark(service)
+
+    def find() -> list[int]:
+        others = in_mounts(known) if known else []
+        return [*others, *(pid for pid in marked(place.lab) if wanted in environ(pid))]
+
+    left = end_found(find, {known})
+    if not left:
+        statuses.forget(place, service.node, service.name)
+    return left
 
 
-def _end(find: Callable[[], list[int]]) -> list[int]:
-    """SIGTERM, after PATIENCE seconds SIGKILL, also for what was started meanwhile; answers what is still there."""
-    _send(find, signal.SIGTERM, PATIENCE)
+def end_found(find: Callable[[], list[int]], own: Collection[str] = ()) -> list[int]:
+    """SIGTERM, after PATIENCE seconds SIGKILL, also for what was started meanwhile; answers what is still there.
+
+    `own` are the mount namespaces of services, which tell them where a mark does not.
+    """
+    _send(find, own, signal.SIGTERM, PATIENCE)
     for _ in range(KILLS):
-        left = _send(find, signal.SIGKILL, 5.0)
+        left = _send(find, own, signal.SIGKILL, 5.0)
         if not left:
             break
     return left
 
 
-def _send(find: Callable[[], list[int]], number: int, seconds: float) -> list[int]:
+def _send(find: Callable[[], list[int]], own: Collection[str], number: int, seconds: float) -> list[int]:
     """Signals what is found and waits for its end; answers what was there.
 
     Held by pidfd and looked for again once held, so that a number that was given to another process is never hit. What
@@ -165,7 +198,8 @@ def _send(find: Callable[[], list[int]], number: int, seconds: float) -> list[in
     """
     raise_fd_limit()
     mine = {os.getpid(), os.getppid()}
-    held = {pid: fd for pid in set(find()) - mine if not _is_bystander(pid) and (fd := _hold(pid)) is not None}
+    wanted = (pid for pid in set(find()) - mine if not _is_bystander(pid, own))
+    held = {pid: fd for pid in wanted if (fd := _hold(pid)) is not None}
     try:
         there = set(find()) & held.keys() if held else set()
         for pid in there:
@@ -177,19 +211,32 @@ def _send(find: Callable[[], list[int]], number: int, seconds: float) -> list[in
             os.close(fd)
 
 
-def _is_bystander(pid: int) -> bool:
-    return namespace(pid, "net") == here() and not any(word.startswith(MACHINE.encode()) for word in environ(pid))
+def belongs_to(service: Service, report: Report | None) -> Callable[[int], bool]:
+    """Whether a process of a node was started as, or by, a service: by its mark, or by its mount namespace."""
+    wanted, known = mark(service), mounts(report)
+    return lambda pid: wanted in environ(pid) or (known != "" and namespace(pid, "mnt") == known)
 
 
-def end_marked(lab: str, mark: bytes) -> list[int]:
-    """Ends the lab's processes that have a mark; answers what is still there."""
-    return _end(lambda: [pid for pid in marked(lab) if mark in environ(pid)])
+def _is_bystander(pid: int, own: Collection[str]) -> bool:
+    if namespace(pid, "net") != here() or namespace(pid, "mnt") in own:
+        return False
+    return not any(word.startswith(MACHINE.encode()) for word in environ(pid))
 
 
-def belongs_to(service: Service) -> Callable[[int], bool]:
-    """Whether a process was started as, or by, a service."""
-    wanted = mark(service)
-    return lambda pid: wanted in environ(pid)
+def mounts(report: Report | None) -> str:
+    """The mount namespace that is a service's own: some programs write their title over their environment, marks and
+    all. Empty where nobody holds it any more, and its number may be another's."""
+    return report.mnt if report and is_alive(report) else ""
+
+
+def own_mounts(place: Place, node: str) -> set[str]:
+    """The mount namespaces of a node's services."""
+    return {known for report in statuses.every(place, node) if (known := mounts(report))}
+
+
+def is_alive(report: Report) -> bool:
+    """Whether a supervisor watches the service, or its first process is still there."""
+    return report.watched or (report.pid != "" and begun(int(report.pid)) == report.begun)
 
 
 def mark(service: Service) -> bytes:
@@ -235,7 +282,7 @@ def _reap(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)  # a child of ours stays a zombie until somebody asks
 
 
-def _pids() -> Iterator[int]:
+def pids() -> Iterator[int]:
     return (int(name) for name in os.listdir("/proc") if name.isdigit())
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from labctl.linux import names, nft, store
-from labctl.linux.place import Namespaces, Place, in_thread, mounted
+from labctl.linux.place import Namespaces, Place, mounted
 from labctl.linux.processes import marked
+from labctl.linux.thread import in_thread
 from labctl.ownership import HostLink, found_before, has_mark
 from labctl.record import Leases, Record, salvage
 from labctl.state import HOST

@@ -14,9 +14,10 @@ from dataclasses import replace
 from labctl.errors import KernelError, LabError
 from labctl.linux import conntrack, names, netlink, nft, store
 from labctl.linux.netlink import GONE
-from labctl.linux.place import Namespaces, Place, in_thread, mounted
+from labctl.linux.place import Namespaces, Place, mounted
 from labctl.linux.processes import end_all, kept
 from labctl.linux.sysctls import write
+from labctl.linux.thread import in_thread
 from labctl.ownership import found_before, ours
 from labctl.record import Record
 from labctl.state import HOST

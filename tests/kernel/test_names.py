@@ -137,7 +137,7 @@ namespaces:
     wait_until(lambda: machine.run(f"{ask} hosts sql").status == 0)
     assert machine.ok(f"{ask} ahostsv4 db").split()[0] == "10.0.0.3"
     assert machine.ok(f"{ask} hosts 10.0.0.3").split()[1] == "db"
-    assert machine.ok(f"{ask} hosts fd00::3").split()[1] == "db"
+    assert machine.ok(f"{ask} hosts fd00::4").split()[1] == "db"
     machine.ok("rm -r /etc/netns/asks")
 
 

@@ -12,8 +12,8 @@ from labctl.errors import KernelError
 from labctl.linux import processes, services
 from labctl.linux.apply import Worker
 from labctl.linux.messages import Indexes
-from labctl.linux.observe import observe as _observe
 from labctl.linux.names import folders as names_folders
+from labctl.linux.observe import observe as _observe
 from labctl.linux.place import Namespaces, Place, exists, mounted
 from labctl.linux.supervision import Supervision, Unready
 from labctl.linux.survey import bare, nameservers, survey

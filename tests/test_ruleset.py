@@ -49,6 +49,11 @@ def test_translations_as_nft_lists_them() -> None:
     assert translations(LISTED) == PORTS
 
 
+def test_elements_that_somebody_else_added_are_no_translations() -> None:
+    more = 'udp . 53 : 10.1.0.2 . 53, tcp . 83 comment "my, own" : 10.1.0.2 . 83'
+    assert translations(LISTED.replace("udp . 53 : 10.1.0.2 . 53", more)) == PORTS
+
+
 def test_translations_as_labctl_writes_them() -> None:
     rules = ruleset("lab", [], {}, [published(*port) for port in PORTS])
     assert translations(rules.text) == PORTS

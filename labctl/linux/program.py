@@ -34,18 +34,28 @@ if TYPE_CHECKING:
 
 
 OURS, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127  # docker's exit statuses for a program that could not be run
-DEFAULTS = (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGCHLD, signal.SIGTERM)
+DEFAULTS = (  # Python, nohup(1) and a shell's '&' ignore some of them, and what is ignored is inherited
+    *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE),
+    *(signal.SIGCHLD, signal.SIGTERM, signal.SIGXFSZ),
+)
 
 
 class Start:
     """A process on its way to be a program: it enters its node, and goes on when it is told to."""
 
     def __init__(self, settings: Settings, command: Sequence[str], output: str) -> None:
-        told, tell = os.pipe2(os.O_CLOEXEC)
-        go, allow = os.pipe2(os.O_CLOEXEC)
+        pipes: list[int] = []
+        try:
+            pipes += os.pipe2(os.O_CLOEXEC)
+            pipes += os.pipe2(os.O_CLOEXEC)
+            self.pid = os.fork()
+        except OSError:
+            for fd in pipes:
+                os.close(fd)
+            raise
+        told, tell, go, allow = pipes
         self._told, self._allow = told, allow
         self._gate = go, allow  # with both ends open, there is always somebody to write to
-        self.pid = os.fork()
         if not self.pid:
             os.close(allow)  # should the supervisor end now, this process does not go on
             _become(settings, command, output, tell, go)
@@ -189,16 +199,16 @@ def kill(pids: Sequence[int], mnt: str) -> None:
     """Kills what is in a mount namespace: held first, so that it is never another process of that number. Waits for
     their end, a second at most."""
     poll = select.poll()
-    held = []
+    held, left = [], 0
     for pid in pids:
         try:
             held.append(os.pidfd_open(pid))
             if os.readlink(f"/proc/{pid}/ns/mnt") == mnt:
                 signal.pidfd_send_signal(held[-1], signal.SIGKILL)
                 poll.register(held[-1], select.POLLIN)
+                left += 1
         except OSError:  # it has ended
             continue
-    left = len(pids)
     while left and (ended := poll.poll(1000)):
         for fd, _ in ended:
             poll.unregister(fd)

@@ -78,7 +78,7 @@ class Supervision:
                 os.close(fd)
         if not self._fed:
             with suppress(ChildProcessError):
-                os.waitpid(self._pid or -1, 0)
+                os.waitpid(self._pid, 0) if self._pid else None
             for service in self._services[: len(self._claims)]:
                 statuses.forget(self._place, service.node, service.name)
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from ipaddress import ip_address
 
 from labctl.conflicts import Refused
@@ -24,7 +25,8 @@ from labctl.shell import PROXY, spec
 from labctl.state import Proxy, Published
 from labctl.written import IPAddress
 
-LISTEN = "0A"  # include/net/tcp_states.h
+Taken = tuple[str, str, int, str]  # protocol, address, port and inode of a socket
+TIME_WAIT = "06"  # include/net/tcp_states.h
 
 
 def start(proxy: Proxy) -> subprocess.Popen[bytes]:
@@ -89,30 +91,36 @@ def refused(lab: str, ports: Iterable[Published], own: Iterable[IPAddress]) -> l
 
     Those that the lab's own proxy holds are no trouble.
     """
-    holders = set(_pids(lab))
-    found = []
+    mine = {inode for pid in _pids(lab) for inode in _sockets(pid)}
+    taken = list(_taken())
+    already = {(protocol, address, number) for protocol, address, number, inode in taken if inode in mine}
     addresses = set(own)
+    found = []
     for port in ports:
-        try:
-            held(parse(spec(port)), foreign=port.host_ip in addresses).close()
-        except OSError as error:
-            pid, who = _holder(port) if error.errno == errno.EADDRINUSE else (0, "")
-            if pid not in holders:
-                found.append(Refused(port, error.errno or 0, error.strerror or "", who))
-    return found
+        if (port.protocol, str(port.host_ip), port.host_port) not in already:
+            try:
+                held(parse(spec(port)), foreign=port.host_ip in addresses).close()
+            except OSError as error:
+                found.append(Refused(port, error.errno or 0, error.strerror or ""))
+    return list(_by_others(found, taken, mine)) if found else []
 
 
-def _holder(port: Published) -> tuple[int, str]:
-    """Who has a port: the process's number, and name as ss(8) gives it; 0 and nothing where that is not to be seen."""
-    rivals = {
-        inode
-        for protocol, address, number, inode in _taken()
-        if (protocol, number) == (port.protocol, port.host_port) and _meet(address, port.host_ip)
-    }
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        if rivals & _sockets(int(pid)):
-            return int(pid), f"{text(f'/proc/{pid}/comm').strip()}, process {pid}"
-    return 0, ""
+def _by_others(found: Iterable[Refused], taken: Iterable[Taken], mine: set[str]) -> Iterator[Refused]:
+    """Who has each port; what is in the way of none but the lab's own proxy is left out."""
+    rivals: dict[tuple[str, int], list[tuple[str, str]]] = {}
+    for protocol, address, number, inode in taken:
+        rivals.setdefault((protocol, number), []).append((address, inode))
+    users = {inode: int(pid) for pid in filter(str.isdigit, os.listdir("/proc")) for inode in _sockets(int(pid))}
+    for each in found:
+        those = rivals.get((each.port.protocol, each.port.host_port), []) if each.errno == errno.EADDRINUSE else []
+        inodes = [inode for address, inode in those if inode in users and _meet(address, each.port.host_ip)]
+        if not mine.intersection(inodes):
+            yield replace(each, holder=_called(users[inodes[0]]) if inodes else "")
+
+
+def _called(pid: int) -> str:
+    """A process as ss(8) names it."""
+    return f"{text(f'/proc/{pid}/comm').strip()}, process {pid}"
 
 
 def _meet(one: str, other: IPAddress) -> bool:
@@ -131,12 +139,15 @@ def _sockets(pid: int) -> set[str]:
     return found
 
 
-def _taken() -> Iterator[tuple[str, str, int, str]]:
-    """Protocol, address, port and inode of each socket that takes what comes (proc(5), /proc/net/tcp)."""
+def _taken() -> Iterator[Taken]:
+    """Each socket that somebody has (proc(5), /proc/net/tcp).
+
+    Also of those that are connected: a port from which something goes out cannot be held either.
+    """
     for name in ("tcp", "tcp6", "udp", "udp6"):
         for line in text(f"/proc/thread-self/net/{name}").splitlines()[1:]:
             words = line.split()
-            if words[3] == LISTEN or name.startswith("udp"):
+            if words[3] != TIME_WAIT and words[9] != "0":  # nobody has it any more
                 address, _, port = words[1].partition(":")
                 yield name[:3], _address(address), int(port, 16), words[9]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from kernel.machine import Machine, wait_until
 from kernel.watching import lab, service
 
-DIG = "import os, sys, time\nfor _ in range(1500): os.mkdir('d'); os.chdir('d')\nos.symlink('/etc', 'out'); open('f', 'x')"
+DIG = "import os, sys, time\nfor _ in range(1500): os.mkdir('d'); os.chdir('d')\n"
+DIG += "os.symlink('/etc', 'out'); open('f', 'x')"
 WEB = "name: lab\nbridges: {lan: {subnet: 10.9.0.0/24}}\nnamespaces: {web: {networks: [lan], ports: ['8080:80']}}\n"
 
 

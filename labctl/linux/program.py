@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import stat
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         netns: str  # the file of its node's network namespace; empty for the machine's own, where it stays
         etc: str  # the folder of its node's own files
         log: str
+        descriptors: int  # the soft limit of open files
         folder: str  # its node's scratch folder
         working_dir: str
         user: str
@@ -83,6 +85,8 @@ def _become(settings: Settings, command: Sequence[str], output: str, tell: int, 
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         os.setsid()
         _redirect(output)
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (settings["descriptors"], most))
         inside.enter(settings["netns"], settings["etc"])
         os.write(tell, b"\n")
         if os.read(go, 1):

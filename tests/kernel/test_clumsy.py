@@ -38,3 +38,9 @@ def test_a_translation_that_somebody_added_by_hand_is_in_nobodys_way(machine: Ma
     assert element not in machine.ok("nft list table inet labctl-lab")
     machine.ok(f"nft add element inet labctl-lab published4 '{{ {element} }}'")
     machine.ok("labctl down")
+
+
+def test_services_have_the_limit_of_open_files_that_labctl_was_started_with(machine: Machine) -> None:
+    machine.ok(f"ulimit -Sn 512; labctl up {lab(machine, 'main: ulimit -Sn')}")
+    wait_until(lambda: not service(machine)["pids"])
+    assert machine.ok("labctl logs node") == "512\n"

@@ -1,0 +1,224 @@
+"""What runs in every place of a network: a server that says whom it saw, and a prober. Nothing but Python's library.
+
+    agent.py NAME TCP-PORTS UDP-PORTS        ports with commas between; once they are open it prints one line
+
+The server answers TCP and UDP with `NAME FAMILY ADDRESS TTL`: the peer, and for UDP the TTL (hop limit) that arrived.
+Standard input has one job a line, standard output its answer, both JSON:
+
+    {"probe": [["tcp", "172.18.0.2", 7000], …], "patience": 0.4}     what answered, or an error's name, or "silence"
+    {"largest": ["172.18.0.2", …]}                           the largest UDP packet with DF that is answered, in bytes
+    {"names": ["web", …]}                                    IPv4 and IPv6 addresses that each has here
+    {"command": ["ip", …]} · {"read": ["/etc/hosts", …]}     what it prints · what the files hold
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import socket
+import struct
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+PLAIN = 7000  # a port of every server that nothing publishes
+TTL = {socket.AF_INET: (socket.IPPROTO_IP, socket.IP_RECVTTL), socket.AF_INET6: (socket.IPPROTO_IPV6, 51)}
+HOPLIMIT = 52  # IPV6_HOPLIMIT; 51 above is IPV6_RECVHOPLIMIT
+ECHO = {
+    socket.AF_INET: (socket.IPPROTO_ICMP, 8, 0, 20),  # request, reply, length of the header that comes with it
+    socket.AF_INET6: (socket.IPPROTO_ICMPV6, 128, 129, 0),
+}
+MTU_DISCOVER = {socket.AF_INET: (socket.IPPROTO_IP, 10), socket.AF_INET6: (socket.IPPROTO_IPV6, 23)}
+ALWAYS = 2  # IP_PMTUDISC_DO: never in fragments
+HEADERS = {socket.AF_INET: 28, socket.AF_INET6: 48}
+numbers = count(1)
+
+
+def family_of(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def new(family: socket.AddressFamily, kind: socket.SocketKind, protocol: int = 0) -> socket.socket:
+    made = socket.socket(family, kind, protocol)
+    made.setblocking(False)
+    if kind != socket.SOCK_STREAM:
+        made.setsockopt(*TTL[family], 1)
+    if family == socket.AF_INET6 and kind != socket.SOCK_RAW:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    return made
+
+
+async def readable(waiting: socket.socket) -> None:
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(waiting, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(waiting)
+
+
+def received(source: socket.socket) -> tuple[bytes, Any, int]:
+    """One datagram, its sender, and the TTL it came with."""
+    data, notes, _, peer = source.recvmsg(65536, 256)
+    ttls = [struct.unpack("i", data)[0] for _, kind, data in notes if kind in (socket.IP_TTL, HOPLIMIT)]
+    return data, peer, ttls[0] if ttls else 0
+
+
+# The server.
+
+
+def said(name: str, peer: Any, ttl: int | str) -> bytes:
+    return f"{name} {peer[0].partition('%')[0]} {ttl}".encode()
+
+
+async def serve_tcp(name: str, server: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        connection, peer = await loop.sock_accept(server)
+        try:
+            await loop.sock_sendall(connection, said(name, peer, "-"))
+        except OSError:
+            pass  # who asked has gone
+        finally:
+            connection.close()
+
+
+async def serve_udp(name: str, server: socket.socket) -> None:
+    while True:
+        await readable(server)
+        try:
+            _, peer, ttl = received(server)
+            server.sendto(said(name, peer, ttl), peer)
+        except OSError:
+            continue  # who asked has gone
+
+
+def serve(name: str, tcp: str, udp: str) -> list[asyncio.Task[None]]:
+    tasks = []
+    for family in (socket.AF_INET, socket.AF_INET6):
+        for kind, ports in ((socket.SOCK_STREAM, tcp), (socket.SOCK_DGRAM, udp)):
+            for port in ports.split(",") if ports else ():
+                server = new(family, kind)
+                server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                server.bind(("", int(port)))
+                if kind == socket.SOCK_STREAM:
+                    server.listen(100)
+                work = serve_tcp if kind == socket.SOCK_STREAM else serve_udp
+                tasks.append(asyncio.get_running_loop().create_task(work(name, server)))
+    return tasks
+
+
+# The prober.
+
+
+async def tcp(address: str, port: int) -> str:
+    loop = asyncio.get_running_loop()
+    with new(family_of(address), socket.SOCK_STREAM) as client:
+        await loop.sock_connect(client, (address, port))
+        return (await loop.sock_recv(client, 1000)).decode() or "closed"
+
+
+async def udp(address: str, port: int) -> str:
+    with new(family_of(address), socket.SOCK_DGRAM) as client:
+        client.connect((address, port))
+        client.send(b"?")
+        await readable(client)
+        data, _, ttl = received(client)
+        return f"{data.decode()} {ttl}"
+
+
+async def icmp(address: str, _: int) -> str:
+    family = family_of(address)
+    protocol, request, reply, header = ECHO[family]
+    number = next(numbers) % 65536
+    with new(family, socket.SOCK_RAW, protocol) as client:
+        client.connect((address, 0))
+        client.send(echo(request, number))
+        while True:
+            await readable(client)
+            data, _, ttl = received(client)
+            if (kind := data[header]) == reply and data[header + 4 : header + 8] == struct.pack("!HH", number, 1):
+                return f"reply {ttl}"
+            if kind in (1, 3):
+                return "unreachable"
+
+
+def echo(request: int, number: int) -> bytes:
+    """An echo request; of IPv6 the kernel writes the checksum."""
+    words = [request << 8, 0, number, 1]
+    total = sum(words)
+    words[1] = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
+    return struct.pack("!4H", *words)
+
+
+async def probe(protocol: str, address: str, port: int, patience: float) -> str:
+    way = {"tcp": tcp, "udp": udp, "icmp": icmp}[protocol]
+    try:
+        return await asyncio.wait_for(way(address, port), patience)
+    except TimeoutError:
+        return "silence"
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
+
+
+async def answered(address: str, size: int) -> bool:
+    """Whether a UDP packet of so many bytes arrives in one piece, and is answered."""
+    family = family_of(address)
+    with new(family, socket.SOCK_DGRAM) as client:
+        client.setsockopt(*MTU_DISCOVER[family], ALWAYS)
+        client.connect((address, PLAIN))
+        try:
+            client.send(bytes(size - HEADERS[family]))
+            await asyncio.wait_for(readable(client), 1)
+            return bool(received(client)[0])
+        except OSError:  # a TimeoutError is one
+            return False
+
+
+async def largest(address: str) -> int:
+    low, high = 100, 65535  # one that is answered, and one that is too large
+    if not await answered(address, low):
+        return 0
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if await answered(address, middle) else (low, middle)
+    return low
+
+
+def resolved(name: str) -> list[list[str]]:
+    found = []
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            found.append(sorted({str(entry[4][0]) for entry in socket.getaddrinfo(name, None, family)}))
+        except socket.gaierror:
+            found.append([])
+    return found
+
+
+async def work(job: dict[str, Any]) -> object:
+    match job:
+        case {"probe": probes, "patience": patience}:
+            return await asyncio.gather(*(probe(*each, patience) for each in probes))
+        case {"largest": addresses}:
+            return [await largest(address) for address in addresses]
+        case {"names": names}:
+            return await asyncio.gather(*(asyncio.to_thread(resolved, name) for name in names))
+        case {"command": command}:
+            return await asyncio.to_thread(subprocess.check_output, command, text=True)
+        case {"read": files}:
+            return [Path(file).read_text() for file in files]
+    raise ValueError(job)
+
+
+async def main(name: str, tcp_ports: str, udp_ports: str) -> None:
+    tasks = serve(name, tcp_ports, udp_ports)
+    print(json.dumps(f"{len(tasks)} servers"), flush=True)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        print(json.dumps(await work(json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -8,7 +8,8 @@ Standard input has one job a line, standard output its answer, both JSON:
     {"probe": [["tcp", "172.18.0.2", 7000], …], "patience": 0.4}     what answered, or an error's name, or "silence"
     {"largest": ["172.18.0.2", …]}                           the largest UDP packet with DF that is answered, in bytes
     {"names": ["web", …]}                                    IPv4 and IPv6 addresses that each has here
-    {"command": ["ip", …]} · {"read": ["/etc/hosts", …]}     what it prints · what the files hold
+    {"commands": [["ip", …], …]} · {"read": ["/etc/hosts", …]}          what they print · what the files hold
+    {"settings": ["/proc/sys/net/ipv4", …]}               each file below, and what it says
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ import socket
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 PLAIN = 7000  # a port of every server that nothing publishes
-TTL = {socket.AF_INET: (socket.IPPROTO_IP, socket.IP_RECVTTL), socket.AF_INET6: (socket.IPPROTO_IPV6, 51)}
-HOPLIMIT = 52  # IPV6_HOPLIMIT; 51 above is IPV6_RECVHOPLIMIT
+DOMAIN = 53  # of UDP: there a question for a name is answered that there is no such name
+# Numbers of <linux/in.h> and <linux/in6.h> that Python has no names for.
+TTL = {socket.AF_INET: (socket.IPPROTO_IP, 12), socket.AF_INET6: (socket.IPPROTO_IPV6, 51)}  # IP_RECVTTL, …HOPLIMIT
+HOPLIMIT = 52  # IPV6_HOPLIMIT
 ECHO = {
     socket.AF_INET: (socket.IPPROTO_ICMP, 8, 0, 20),  # request, reply, length of the header that comes with it
     socket.AF_INET6: (socket.IPPROTO_ICMPV6, 128, 129, 0),
@@ -74,6 +78,11 @@ def said(name: str, peer: Any, ttl: int | str) -> bytes:
     return f"{name} {peer[0].partition('%')[0]} {ttl}".encode()
 
 
+def no_such_name(query: bytes) -> bytes:
+    """The answer to a question for a name; its answers are none, and its own question comes back."""
+    return query[:2] + b"\x81\x83" + query[4:6] + bytes(6) + query[12:] if len(query) > 12 else b"?"
+
+
 async def serve_tcp(name: str, server: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     while True:
@@ -90,8 +99,9 @@ async def serve_udp(name: str, server: socket.socket) -> None:
     while True:
         await readable(server)
         try:
-            _, peer, ttl = received(server)
-            server.sendto(said(name, peer, ttl), peer)
+            data, peer, ttl = received(server)
+            dns = server.getsockname()[1] == DOMAIN and data
+            server.sendto(no_such_name(data) if dns else said(name, peer, ttl), peer)
         except OSError:
             continue  # who asked has gone
 
@@ -169,8 +179,8 @@ async def answered(address: str, size: int) -> bool:
     family = family_of(address)
     with new(family, socket.SOCK_DGRAM) as client:
         client.setsockopt(*MTU_DISCOVER[family], ALWAYS)
-        client.connect((address, PLAIN))
         try:
+            client.connect((address, PLAIN))
             client.send(bytes(size - HEADERS[family]))
             await asyncio.wait_for(readable(client), 1)
             return bool(received(client)[0])
@@ -186,6 +196,15 @@ async def largest(address: str) -> int:
         middle = (low + high) // 2
         low, high = (middle, high) if await answered(address, middle) else (low, middle)
     return low
+
+
+def settings(folder: Path) -> Iterator[tuple[str, str]]:
+    for file in folder.rglob("*"):
+        try:
+            if file.is_file():
+                yield str(file), " ".join(file.read_text().split())
+        except OSError:
+            continue  # one that cannot be read
 
 
 def resolved(name: str) -> list[list[str]]:
@@ -206,8 +225,10 @@ async def work(job: dict[str, Any]) -> object:
             return [await largest(address) for address in addresses]
         case {"names": names}:
             return await asyncio.gather(*(asyncio.to_thread(resolved, name) for name in names))
-        case {"command": command}:
-            return await asyncio.to_thread(subprocess.check_output, command, text=True)
+        case {"commands": commands}:
+            return [await asyncio.to_thread(subprocess.check_output, each, text=True) for each in commands]
+        case {"settings": folders}:
+            return dict(pair for folder in folders for pair in settings(Path(folder)))
         case {"read": files}:
             return [Path(file).read_text() for file in files]
     raise ValueError(job)

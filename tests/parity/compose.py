@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,16 @@ from typing import Any
 import yaml
 
 FOLDER = Path(__file__).with_name("compose")
-POOLS = [f"172.{number}.0.0/16" for number in range(18, 32)]  # what Docker takes for networks without a subnet, in order
+DEFAULT = "lab_default"  # the network of services that name none: Compose puts the project's name before it
+# What a fresh engine takes for networks without a subnet, in order; one that is not fresh goes on where it was.
+POOLS = [f"172.{number}.0.0/16" for number in range(18, 32)]
 DRIVER = "com.docker.network."
 
 
 @dataclass(frozen=True)
 class Network:
     name: str
-    subnets: tuple[str, ...]  # as written; none: Docker chooses
+    subnets: tuple[str, ...]
     gateways: tuple[str, ...]
     ip_range: str
     internal: bool
@@ -78,16 +80,17 @@ class Compose:
 def load(file: Path) -> Compose:
     document = yaml.safe_load(file.read_text())
     services = tuple(_service(name, words or {}) for name, words in document["services"].items())
-    networks = {"default": {}} if any("default" in each.networks for each in services) else {}
+    networks: dict[str, Any] = {DEFAULT: {}} if any(DEFAULT in each.networks for each in services) else {}
     networks |= document.get("networks") or {}
-    return Compose(file.stem, tuple(_network(name, words or {}) for name, words in networks.items()), services)
+    free = iter(POOLS)
+    return Compose(file.stem, tuple(_network(name, words or {}, free) for name, words in networks.items()), services)
 
 
-def _network(name: str, words: dict[str, Any]) -> Network:
+def _network(name: str, words: dict[str, Any], free: Iterator[str]) -> Network:
     pools = words.get("ipam", {}).get("config", [])
     return Network(
         name=name,
-        subnets=tuple(pool["subnet"] for pool in pools),
+        subnets=tuple(pool["subnet"] for pool in pools) or (next(free),),
         gateways=tuple(pool["gateway"] for pool in pools if "gateway" in pool),
         ip_range=next((pool["ip_range"] for pool in pools if "ip_range" in pool), ""),
         internal=words.get("internal", False),
@@ -97,7 +100,7 @@ def _network(name: str, words: dict[str, Any]) -> Network:
 
 def _service(name: str, words: dict[str, Any]) -> Service:
     mode = words.get("network_mode", "")
-    networks = words.get("networks", [] if mode else ["default"])
+    networks = words.get("networks", [] if mode else [DEFAULT])
     if not isinstance(networks, dict):
         networks = dict.fromkeys(networks)
     return Service(
@@ -173,9 +176,8 @@ def _settings(service: Service) -> list[str]:
 
 
 def labctl_topology(compose: Compose) -> str:
-    """The same as a topology file; what Docker would choose by its pools is written out."""
-    pools = iter(POOLS)
-    bridges = {network.name: _bridge(network, pools) for network in compose.networks}
+    """The same as a topology file."""
+    bridges = {network.name: _bridge(network) for network in compose.networks}
     if any(service.mode == "bridge" for service in compose.services):
         bridges["docker0"] = {"subnet": "172.17.0.0/16"}
     namespaces = {service.name: _namespace(service) for service in compose.services}
@@ -190,8 +192,8 @@ BRIDGE_KEYS = {  # driver_opts, without Docker's prefix
 }
 
 
-def _bridge(network: Network, pools: Any) -> dict[str, Any]:
-    words: dict[str, Any] = {"subnet": list(network.subnets) or next(pools)}
+def _bridge(network: Network) -> dict[str, Any]:
+    words: dict[str, Any] = {"subnet": list(network.subnets)}
     words |= {"gateway": list(network.gateways)} if network.gateways else {}
     words |= {"ip_range": network.ip_range} if network.ip_range else {}
     words |= {"internal": True} if network.internal else {}

@@ -15,7 +15,7 @@ from labctl.document import Steps
 from labctl.draft import Draft, Entry
 from labctl.errors import Problem
 from labctl.syntax import quoted
-from labctl.written import Attachment, Bridge, IPAddress, Network
+from labctl.written import ISOLATED, Attachment, Bridge, IPAddress, Network, bounds
 
 MAX_PORTS = 1023  # BR_MAX_PORTS, less the number 0
 MIN_MTU_IPV6 = 1280
@@ -39,11 +39,6 @@ def addressing(draft: Draft) -> Iterator[Problem]:
             yield from _fixed_addresses(draft, bridge, members[bridge.name])
             yield from _room(draft, bridge, members[bridge.name])
         yield from _macs(draft, bridge, members[bridge.name])
-
-
-def gateway(bridge: Bridge, subnet: Network) -> IPAddress:
-    """The bridge's own address in a subnet: as written, else the first."""
-    return next((g for g in bridge.gateways if g.version == subnet.version), subnet.network_address + 1)
 
 
 Point = tuple[int, int]  # an address as IP version and number, so that both families stand in one order
@@ -112,13 +107,19 @@ def _subnets(draft: Draft, bridge: Bridge) -> Iterator[Problem]:
             message = f"a second IPv{subnet.version} subnet; a bridge has at most one IPv4 and one IPv6: remove one"
         elif refused:
             message = f"{subnet} holds {refused}; use a private one such as {instead}"
-        elif subnet.prefixlen > subnet.max_prefixlen - 2:
-            message = f"{subnet} has no room for a gateway and a namespace; use /{subnet.max_prefixlen - 2} or larger"
+        elif subnet.prefixlen > _longest(bridge, subnet):
+            message = f"{subnet} has no room for a gateway and a namespace; use /{_longest(bridge, subnet)} or larger"
         if message:
             yield draft.document.problem(draft.item(("bridges", bridge.name, "subnet"), i), message)
     if bridge.mtu and bridge.mtu < MIN_MTU_IPV6 and any(subnet.version == 6 for subnet in bridge.subnets):
         message = f"IPv6 needs an MTU of {MIN_MTU_IPV6} or more, not {bridge.mtu}; raise it or remove the IPv6 subnet"
         yield draft.document.problem(("bridges", bridge.name, "mtu"), message)
+
+
+def _longest(bridge: Bridge, subnet: Network) -> int:
+    """The longest prefix with room for something: two namespaces need no more than a /31 where there is no gateway."""
+    alone = bridge.mode(subnet.version) == ISOLATED and subnet.version == 4
+    return subnet.max_prefixlen - (1 if alone else 2)
 
 
 def _refused(subnet: Network) -> str:
@@ -144,9 +145,11 @@ def _misfit(bridge: Bridge, address: IPAddress) -> str:
         return f"bridge {name} has no IPv{address.version} subnet; add one to its 'subnet', or remove {address}"
     if address not in subnet:
         return f"{address} is outside {subnet}, the subnet of bridge {name}; choose an address inside it"
+    if address not in bounds(subnet):
+        return ""
     if address == subnet.network_address:
         return f"{address} is the address of the subnet {subnet} itself; choose a later one"
-    if isinstance(subnet, IPv4Network) and address == subnet.broadcast_address:
+    if isinstance(subnet, IPv4Network):
         return f"{address} is the broadcast address of {subnet}; choose an earlier one"
     return ""
 
@@ -163,7 +166,8 @@ def _ip_range(draft: Draft, bridge: Bridge) -> Iterator[Problem]:
 
 
 def _fixed_addresses(draft: Draft, bridge: Bridge, members: list[Member]) -> Iterator[Problem]:
-    owners = {gateway(bridge, subnet).packed: f"bridge {quoted(bridge.name)}" for subnet in bridge.subnets}
+    own = [address for subnet in bridge.subnets if (address := bridge.gateway(subnet))]
+    owners = {address.packed: f"bridge {quoted(bridge.name)}" for address in own}
     for entry, attachment in members:
         for key, address in (("ip", attachment.ip), ("ip6", attachment.ip6)):
             if not address:
@@ -187,9 +191,8 @@ def _room(draft: Draft, bridge: Bridge, members: list[Member]) -> Iterator[Probl
         wanted = sum(copies for copies, address in fixed if not address)
         ranged = bridge.ip_range if subnet.version == 4 else None
         span = ranged or subnet
-        used = [gateway(bridge, subnet), subnet.network_address, *(address for _, address in fixed if address)]
-        used += [subnet.broadcast_address] if subnet.version == 4 else []
-        taken = {address.packed: address for address in used}
+        used = [bridge.gateway(subnet), *bounds(subnet), *(address for _, address in fixed)]
+        taken = {address.packed: address for address in used if address}
         free = span.num_addresses - sum(address in span for address in taken.values())
         if wanted > free:
             bits = (wanted + len(taken) - 1).bit_length()

@@ -13,6 +13,7 @@ from labctl.addressing import addressing
 from labctl.draft import Draft
 from labctl.errors import MAX_PROBLEMS, Problem
 from labctl.names import names
+from labctl.publishing import publishing
 from labctl.wiring import wiring
 
 
@@ -25,3 +26,4 @@ def _problems(draft: Draft) -> Iterator[Problem]:
     yield from names(draft)
     yield from wiring(draft)
     yield from addressing(draft)
+    yield from publishing(draft)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from errno import EADDRINUSE, EADDRNOTAVAIL
 from ipaddress import IPv4Network
 
 from labctl.errors import Conflict, Problem, TopologyError
 from labctl.leases import Taken
 from labctl.ownership import HostLink, ours
 from labctl.record import Record
-from labctl.state import HOST, Address, Link, Namespace, State
+from labctl.state import HOST, Address, Link, Namespace, Published, State
 from labctl.written import Network, Topology
 
 POOLS = [f"172.{n}.0.0/16" for n in range(17, 32)] + [f"192.168.{n}.0/20" for n in range(0, 256, 16)]
@@ -27,6 +28,16 @@ class HostRoute:
 
 
 @dataclass(frozen=True)
+class Refused:
+    """A port of the host that cannot be held."""
+
+    port: Published
+    errno: int
+    reason: str
+    holder: str = ""  # who has it, if that is to be seen
+
+
+@dataclass(frozen=True)
 class Site:
     """A host as found."""
 
@@ -34,6 +45,7 @@ class Site:
     routes: tuple[HostRoute, ...] = ()
     netns: frozenset[str] = frozenset()  # names in /run/netns that do not lead to the lab
     has_table: bool = False  # the lab's nftables table exists
+    ports: frozenset[tuple[str, int]] = frozenset()  # protocol and number of those in use, looked at only if needed
 
 
 def taken(site: Site, record: Record | None, others: Iterable[Record]) -> Taken:
@@ -43,7 +55,8 @@ def taken(site: Site, record: Record | None, others: Iterable[Record]) -> Taken:
     for other in others:
         indexes |= {number for name, number in other.leases.indexes.items() if name.startswith(f"{HOST}/")}
         groups.add(other.leases.group)
-    return Taken(frozenset(indexes), frozenset(groups))
+    ports = {(port.protocol, port.host_port) for other in others for port in other.state.published}
+    return Taken(frozenset(indexes), frozenset(groups), site.ports | ports)
 
 
 def check_subnets(topology: Topology, site: Site, record: Record | None, others: Iterable[Record]) -> None:
@@ -59,6 +72,43 @@ def check_subnets(topology: Topology, site: Site, record: Record | None, others:
                 problems.append(_problem(topology, bridge.name, number, f"{subnet} overlaps {culprit}{hint}"))
     if problems:
         raise TopologyError(problems)
+
+
+def check_ports(topology: Topology, refused: Iterable[Refused], others: Iterable[Record]) -> None:
+    """Raises TopologyError for each port of the host that another lab, or somebody else, has."""
+    labs = {(port.protocol, port.host_port): (lab.lab, port.node) for lab in others for port in lab.state.published}
+    problems: dict[tuple[str, int], Problem] = {}
+    for each in refused:
+        port, number = each.port, (each.port.protocol, each.port.host_port)
+        what = f"port {port.host_port}/{port.protocol} of the host"
+        if number in labs:
+            message = f"{what} is published by the lab {labs[number][0]} already ({labs[number][1]}); choose another"
+        elif each.errno == EADDRINUSE:
+            message = (
+                f"{what} is in use{f' by {each.holder}' if each.holder else ''}; choose another, or use --isolated"
+            )
+        elif each.errno == EADDRNOTAVAIL:
+            message = f"{port.host_ip} is no address of the host; write one that 'ip address' shows, or leave it out"
+        else:
+            message = f"{what} cannot be had: {each.reason.lower()}; choose another"
+        line, column = _place(topology, port)
+        problems.setdefault(number, Problem(topology.file, line, column, message))
+    if problems:
+        raise TopologyError(problems.values())
+
+
+def _place(topology: Topology, port: Published) -> tuple[int, int]:
+    """Where the file publishes a port; a node with a number at its end may be one of several of an entry."""
+    node = next(node for node in topology.nodes if node.name == port.node)
+    number = next(
+        i
+        for i, publish in enumerate(node.ports)
+        if publish.protocol == port.protocol
+        and publish.ports[0] <= port.port <= publish.ports[1]
+        and publish.host_ip in (None, port.host_ip)
+    )
+    paths = [("namespaces", name, "ports", str(number)) for name in (node.name, node.name.rpartition("-")[0])]
+    return next((topology.positions[path] for path in paths if path in topology.positions), (1, 1))
 
 
 def _routes(site: Site, record: Record | None) -> Iterator[tuple[Network, str]]:

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Network, ip_interface, ip_network
 
-from labctl.leases import address, gateway, interfaces, ways_out
+from labctl.leases import address, interfaces, ways_out
+from labctl.publish import opened, published
 from labctl.record import Leases
 from labctl.ruleset import ruleset
 from labctl.state import (
@@ -25,6 +26,7 @@ from labctl.state import (
     Link,
     Namespace,
     Port,
+    Proxy,
     Route,
     Service,
     State,
@@ -56,6 +58,7 @@ class Context:
     found: Mapping[str, str] = field(default_factory=dict)  # what the host had for what the lab changes there
     isolated: bool = False  # the host is the lab's own
     ipv6: bool = True  # the kernel has IPv6 at all
+    bridge_nf: Sequence[str] = ()  # iptables, ip6tables: those that see the frames of the host's bridges (br_netfilter)
 
 
 def desired(topology: Topology, context: Context) -> State:
@@ -64,8 +67,7 @@ def desired(topology: Topology, context: Context) -> State:
     names = _veth_names(topology)
     settings = {setting.name: setting for setting in forwarding(topology)}
     found = {name: value for name, value in context.found.items() if name in settings}
-    items: list[Item] = [ruleset(topology.name, topology.bridges, found)] if topology.bridges else []
-    items += settings.values()
+    items: list[Item] = [*settings.values(), *_ways_in(topology, context, found)]
     items += [Namespace(HOST, context.prefix + HOST), *_loopback(HOST)] if context.isolated else []
     for bridge in topology.bridges:
         items += _bridge(bridge, topology, context)
@@ -80,6 +82,29 @@ def desired(topology: Topology, context: Context) -> State:
     for node in topology.nodes:
         items += [_static(node, route, items) for route in node.routes]
     return State.of(items)
+
+
+def _ways_in(topology: Topology, context: Context, found: Mapping[str, str]) -> Iterator[Item]:
+    """The rules, the published ports, and what of the host's settings they need."""
+    if not topology.bridges:
+        return
+    ports = published(topology, context.leases)
+    yield ruleset(topology.name, topology.bridges, found, ports, opened(topology, context.leases))
+    if ports:
+        yield Proxy(topology.name, ports)
+    if context.isolated:
+        for tool in context.bridge_nf:
+            yield Sysctl(HOST, f"net.bridge.bridge-nf-call-{tool}", "0")
+    local = {
+        p.ip
+        for p in ports
+        if p.translated and p.ip.version == 4 and (p.host_ip.is_unspecified or p.host_ip.is_loopback)
+    }
+    for bridge in topology.bridges:
+        if any(ip in subnet for ip in local for subnet in bridge.subnets):
+            yield Sysctl(HOST, f"net.ipv4.conf.{_dotless(bridge.name)}.route_localnet", "1")
+        if context.ipv6 and any(subnet.version == 6 for subnet in bridge.subnets):
+            yield Sysctl(HOST, f"net.ipv6.conf.{_dotless(bridge.name)}.accept_ra", "0")
 
 
 def _digest(*names: str) -> str:
@@ -134,7 +159,8 @@ def _bridge(bridge: Bridge, topology: Topology, context: Context) -> Iterator[It
     )
     yield Link("bridge", (port,), stp=bridge.stp)
     for subnet in bridge.subnets:
-        yield Address(HOST, bridge.name, ip_interface(f"{gateway(bridge, subnet)}/{subnet.prefixlen}"))
+        if gateway := bridge.gateway(subnet):
+            yield Address(HOST, bridge.name, ip_interface(f"{gateway}/{subnet.prefixlen}"))
 
 
 def _namespace(node: Node, topology: Topology, bridges: dict[str, Bridge], context: Context) -> Iterator[Item]:
@@ -218,8 +244,7 @@ def _attachments(
     for version, bridge in ways_out(node, bridges).items():
         if version not in written:
             everywhere = ip_network("0.0.0.0/0" if version == 4 else "::/0")
-            via = next(gateway(bridge, subnet) for subnet in bridge.subnets if subnet.version == version)
-            yield Route(node.name, everywhere, via, eths[bridge.name], 1024 * (version == 6))
+            yield Route(node.name, everywhere, bridge.ways_out[version], eths[bridge.name], 1024 * (version == 6))
 
 
 def _pair(
@@ -227,6 +252,8 @@ def _pair(
 ) -> Link:
     indexes, leases = context.leases.indexes, context.leases
     ip = address(leases, node.name, attachment, 4)
+    tools = {"iptables" if subnet.version == 4 else "ip6tables" for subnet in bridge.subnets}
+    ruled = not context.isolated and tools <= set(context.bridge_nf)  # the rules see every frame between two ports
     near = Port(
         HOST,
         name,
@@ -234,7 +261,8 @@ def _pair(
         _mac(topology.name, node.name, bridge.name, HOST),
         bridge.mtu or MTU,
         master=bridge.name,
-        isolated=not bridge.icc,
+        isolated=not bridge.icc and not ruled,
+        hairpin=bool(node.ports) and ruled,
         alias=f"labctl:{topology.name}/{node.name}/{eth}",
         group=leases.group,
         link_local=False,

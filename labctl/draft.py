@@ -17,7 +17,7 @@ from labctl import notation
 from labctl.document import Document, Steps, Value
 from labctl.errors import MAX_PROBLEMS, Problem
 from labctl.syntax import quoted
-from labctl.written import Attachment, Bridge, Cable, CableEnd, IPAddress, Network, Node, Run, StaticRoute
+from labctl.written import NAT, Attachment, Bridge, Cable, CableEnd, IPAddress, Network, Node, Publish, Run, StaticRoute
 
 T = TypeVar("T")
 
@@ -30,6 +30,7 @@ class Entry:
     count: int | None = None
     alone: bool = False  # network_mode: none
     routes: tuple[tuple[Steps, StaticRoute], ...] = ()  # the node's, each with the way to it
+    ports: tuple[tuple[Steps, Publish], ...] = ()
 
     @property
     def copies(self) -> int:
@@ -174,11 +175,22 @@ def _bridge(at: _At) -> Bridge | None:
         mtu=_number(at, "mtu"),
         mac=at.read_at("mac", notation.mac),
         stp=at.get("stp", False),
+        mode4=_mode(at, "ipv4"),
+        mode6=_mode(at, "ipv6"),
+        snat=at.read_all("snat", notation.address),
     )
     return bridge if len(at.problems) == before else None
 
 
+def _mode(at: _At, version: str) -> str:
+    """One gateway mode for both versions, or one for each."""
+    if not isinstance(at.get("gateway_mode"), dict):
+        return at.read_at("gateway_mode", notation.mode) or NAT
+    return str((at / "gateway_mode").get(version, NAT))
+
+
 def _entry(at: _At) -> Entry:
+    ports = tuple((item.path, publish) for item in at.all("ports") if (publish := _publish(item)))
     routes = tuple((item.path, route) for item in at.all("routes") if (route := _route(item)))
     node = Node(
         name=at.name,
@@ -190,9 +202,10 @@ def _entry(at: _At) -> Entry:
         dns=at.read_all("dns", notation.address),
         sysctls=_settings(at, "sysctls"),
         routes=tuple(route for _, route in routes),
+        ports=tuple(publish for _, publish in ports),
         forward=at.get("forward", False),
     )
-    return Entry(node, _number(at, "count"), at.get("network_mode") == "none", routes)
+    return Entry(node, _number(at, "count"), at.get("network_mode") == "none", routes, ports)
 
 
 def _plugs(at: _At) -> Iterator[tuple[str, _At]]:
@@ -251,6 +264,22 @@ def _extra_hosts(at: _At) -> Iterator[tuple[str, IPAddress]]:
     for item in at / "extra_hosts":
         if address := item.read(notation.address):
             yield item.name, address
+
+
+def _publish(at: _At) -> Publish | None:
+    if not isinstance(at.data, dict):
+        return at.read(notation.publish)
+    before = len(at.problems)
+    ports = (at / "target").read(notation.ports)
+    host_ports = at.read_at("published", notation.ports)
+    host_ip = at.read_at("host_ip", notation.address)
+    if not ports or len(at.problems) > before:
+        return None
+    try:
+        return notation.publication(ports, host_ports, host_ip, at.get("protocol", "tcp"))
+    except ValueError as problem:
+        at.problem(str(problem))
+        return None
 
 
 def _route(at: _At) -> StaticRoute | None:

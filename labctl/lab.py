@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from labctl.conflicts import check_names, check_subnets, taken
+from labctl.conflicts import check_names, check_ports, check_subnets, taken
 from labctl.desired import Context, desired, forwarding
 from labctl.errors import Incomplete, UsageError
 from labctl.leases import lease
@@ -86,20 +86,32 @@ def _intent(topology: Topology, isolated: bool | None) -> Intent:
         )
     place = Place(topology.name, record.isolated if record else bool(isolated) or rootless())
     beside = [] if place.isolated else neighbours(topology.name)
-    site = machine.site(place)
+    site = machine.site(place, with_ports=any(not publish.paired for node in topology.nodes for publish in node.ports))
     if not place.isolated:
         check_subnets(topology, site, record, beside)
     leases = lease(topology, record.leases if record else Leases(), taken(site, record, beside))
     prefix = topology.prefix if topology.prefix is not None else f"{topology.name}-" if place.isolated else ""
     meant = _record(topology, place, prefix, leases, record)
     meant = replace(meant, found=_found(topology, meant, beside))
-    folder = os.path.dirname(os.path.abspath(topology.file))
-    context = Context(leases, prefix, folder, machine.nameservers(), meant.found, place.isolated, machine.has_ipv6())
-    wanted = desired(topology, context)
+    wanted = desired(topology, _context(topology, meant, place))
     meant = replace(meant, rules_as_listed=_listed(wanted, record))
     check_names(wanted, site, meant, new=record is None)
+    check_ports(topology, machine.refused(place, wanted), beside)
     expected = wanted.over(record.state) if record else wanted.host_settings()  # of a new lab nothing else can be there
     return Intent(replace(meant, state=wanted.over(meant.state)), wanted, expected, new=record is None)
+
+
+def _context(topology: Topology, record: Record, place: Place) -> Context:
+    return Context(
+        record.leases,
+        record.prefix,
+        os.path.dirname(os.path.abspath(topology.file)),
+        machine.nameservers(),
+        record.found,
+        place.isolated,
+        machine.has_ipv6(),
+        machine.bridge_nf(place),
+    )
 
 
 def _compared(intent: Intent) -> Draft:

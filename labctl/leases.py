@@ -9,12 +9,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address
+from typing import NoReturn
 
+from labctl.errors import Conflict
 from labctl.record import Leases
-from labctl.written import Attachment, Bridge, IPAddress, Network, Node, Topology
+from labctl.written import Attachment, Bridge, IPAddress, Network, Node, Publish, Span, Topology, bounds
 
 FIRST_BRIDGE = 3  # after lo and the machine's own card
+EPHEMERAL = (32768, 60999)  # of the host's ports, where the file names none (net.ipv4.ip_local_port_range)
 FIRST_PAIR = 24  # eth0@if25 beside veth…@if24: the numbers of the article's screens, where they are free
 
 
@@ -24,6 +27,7 @@ class Taken:
 
     indexes: frozenset[int] = frozenset()
     groups: frozenset[int] = frozenset()
+    ports: frozenset[tuple[str, int]] = frozenset()  # protocol and number
 
 
 def lease(topology: Topology, held: Leases, taken: Taken) -> Leases:
@@ -32,6 +36,7 @@ def lease(topology: Topology, held: Leases, taken: Taken) -> Leases:
         group=held.group or _group(topology.name, taken.groups),
         indexes=_indexes(topology, held.indexes, taken.indexes),
         addresses=_addresses(topology, held.addresses),
+        ports=_host_ports(topology, held.ports, taken.ports),
     )
 
 
@@ -48,11 +53,6 @@ def address(leases: Leases, node: str, attachment: Attachment, version: int) -> 
     fixed: IPAddress | None = attachment.ip if version == 4 else attachment.ip6
     text = leases.addresses.get(f"{node}/{attachment.bridge}/{version}")
     return fixed or (_address(version, text) if text else None)
-
-
-def gateway(bridge: Bridge, subnet: Network) -> IPAddress:
-    """The bridge's own address in a subnet: as written, else the first."""
-    return next((g for g in bridge.gateways if g.version == subnet.version), subnet.network_address + 1)
 
 
 def ways_out(node: Node, bridges: Mapping[str, Bridge]) -> dict[int, Bridge]:
@@ -123,6 +123,56 @@ def _addresses(topology: Topology, held: Mapping[str, str]) -> dict[str, str]:
     return given
 
 
+def host_port(leases: Leases, node: str, publish: Publish, port: int) -> int:
+    """The host's port for one of a node's: written in the file, or leased."""
+    if publish.paired and publish.host_ports:
+        return publish.host_ports[0] + port - publish.ports[0]
+    return leases.ports[_port_name(node, publish, port)]
+
+
+def _port_name(node: str, publish: Publish, port: int) -> str:
+    return f"{node}/{publish.host_ip or '*'}/{port}/{publish.protocol}"
+
+
+def _host_ports(topology: Topology, held: Mapping[str, int], taken: frozenset[tuple[str, int]]) -> dict[str, int]:
+    """Those that the file leaves open. A number is given once for a protocol, whatever the address."""
+    everything = [(node.name, publish) for node in topology.nodes for publish in node.ports]
+    used = set(taken)
+    for _, publish in everything:
+        if publish.paired and publish.host_ports:
+            used |= {(publish.protocol, n) for n in range(publish.host_ports[0], publish.host_ports[1] + 1)}
+    wanted = [
+        (_port_name(node, publish, port), publish)
+        for node, publish in everything
+        if not publish.paired
+        for port in range(publish.ports[0], publish.ports[1] + 1)
+    ]
+    given: dict[str, int] = {}
+    for name, publish in wanted:
+        first, last = publish.host_ports or EPHEMERAL
+        claim = (publish.protocol, held.get(name, 0))
+        if first <= claim[1] <= last and claim not in used:
+            given[name] = claim[1]
+            used.add(claim)
+    free: dict[tuple[str, Span], Iterator[int]] = {}
+    for name, publish in wanted:
+        if name not in given:
+            span = publish.host_ports or EPHEMERAL
+            numbers = free.setdefault((publish.protocol, span), iter(range(span[0], span[1] + 1)))
+            given[name] = next((n for n in numbers if (publish.protocol, n) not in used), 0) or _none_free(
+                publish, span
+            )
+            used.add((publish.protocol, given[name]))
+    return given
+
+
+def _none_free(publish: Publish, span: Span) -> NoReturn:
+    raise Conflict(
+        f"none of the host's ports {span[0]} to {span[1]} is free for {publish.ports[0]}/{publish.protocol}",
+        "Write a wider span of host ports, or free one: ss -lnptu",
+    )
+
+
 def _pool(
     bridge: Bridge, subnet: Network, members: Iterable[tuple[str, Attachment]], held: Mapping[str, str]
 ) -> dict[str, str]:
@@ -135,9 +185,8 @@ def _pool(
     ]
     span: Network = bridge.ip_range if subnet.version == 4 and bridge.ip_range else subnet
     first, last = int(span.network_address), int(span.broadcast_address)
-    reserved = {int(x) for x in fixed if x is not None} | {int(gateway(bridge, subnet)), int(subnet.network_address)}
-    if not isinstance(subnet, IPv6Network):
-        reserved.add(int(subnet.broadcast_address))
+    used = {*fixed, bridge.gateway(subnet), *bounds(subnet)}
+    reserved = {int(x) for x in used if x is not None}
     given: dict[str, int] = {}
     for name in automatic:
         if name in held and first <= (number := int(_address(subnet.version, held[name]))) <= last:

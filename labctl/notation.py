@@ -1,4 +1,4 @@
-"""How addresses, subnets, MAC addresses and name=value pairs are written.
+"""How addresses, subnets, MAC addresses, ports and name=value pairs are written.
 
 Each function turns one text into a value, or raises ValueError with a sentence for the user. Knows no context: whether
 an address fits its subnet is for checks.py.
@@ -20,7 +20,7 @@ from ipaddress import (
 )
 
 from labctl.syntax import plain, quoted
-from labctl.written import Interface, IPAddress, Network
+from labctl.written import MODES, Interface, IPAddress, Network, Publish, Span, size
 
 
 def address(text: str) -> IPAddress:
@@ -104,6 +104,12 @@ def mac(text: str) -> str:
     return found
 
 
+def mode(text: str) -> str:
+    if text not in MODES:
+        raise ValueError(f"{quoted(text)} is no gateway mode; write one of {', '.join(MODES)}")
+    return text
+
+
 def setting(text: str) -> tuple[str, str]:
     """NAME=value, as in a list of environment variables or sysctls."""
     name, equals, value = text.partition("=")
@@ -118,6 +124,37 @@ def host(text: str) -> tuple[str, IPAddress]:
     if not found or not name:
         raise ValueError(f"{quoted(text)} has no address; write name:address, such as db:192.0.2.7")
     return name, address(rest.removeprefix("[").removesuffix("]"))
+
+
+def publish(text: str) -> Publish:
+    """Compose's short syntax: [[address:]port:]port[/protocol], where a port may be a span; IPv6 is in brackets."""
+    front, _, protocol = text.partition("/")
+    outside, colon, inside = front.rpartition(":")
+    where, _, host = outside.rpartition(":")
+    if not inside or (colon and not outside) or (outside and not where and not host):
+        raise ValueError(f"{quoted(text)} publishes no port; write for example 8080:80 or 127.0.0.1:53:53/udp")
+    host_ip = address(where.removeprefix("[").removesuffix("]")) if where else None
+    return publication(ports(inside), ports(host) if host else None, host_ip, protocol or "tcp")
+
+
+def publication(inside: Span, host: Span | None, host_ip: IPAddress | None, protocol: str) -> Publish:
+    if protocol not in ("tcp", "udp"):
+        raise ValueError(f"{quoted(protocol)} cannot be published; write tcp or udp")
+    if host and size(host) != size(inside) and size(inside) > 1:
+        raise ValueError(
+            f"{size(host)} ports of the host for {size(inside)} of the namespace; make both the same number"
+        )
+    return Publish(inside, host, host_ip, protocol)
+
+
+def ports(text: str) -> Span:
+    """One port, or the first and the last of some: 8000-8010."""
+    first, dash, last = text.partition("-")
+    both = first, last if dash else first
+    span = [int(number) for number in both if re.fullmatch("[0-9]{1,5}", number)]
+    if len(span) < 2 or not 1 <= span[0] <= span[1] <= 65535:
+        raise ValueError(f"{quoted(text)} is no port; write a number from 1 to 65535, or two as in 8000-8010")
+    return span[0], span[1]
 
 
 def _needs_prefix(text: str) -> None:

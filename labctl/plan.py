@@ -18,6 +18,7 @@ from labctl.state import (
     Link,
     Namespace,
     Port,
+    Proxy,
     Route,
     Ruleset,
     Service,
@@ -90,7 +91,7 @@ def _in_place(before: Item, after: Item) -> bool:
             return before.kind == after.kind and [_identity(end) for end in before.ends] == [
                 _identity(end) for end in after.ends
             ]
-        case Service(), _:
+        case ((Service() | Proxy()), _):
             return False
         case _:
             return True
@@ -116,6 +117,8 @@ def _difference(before: Item, after: Item) -> str:
     """For example `mtu 1400 instead of 1500`: what is there, then what was meant."""
     if isinstance(before, Service):
         return "its command or environment changed"
+    if isinstance(before, Proxy):
+        return "the published ports changed"
     if isinstance(before, Namespace) and not before.mounted:
         return "unmounted, but its processes are still in it"
     texts = list(_fields(before, after))
@@ -191,7 +194,7 @@ def _explicit(gone: list[Remove]) -> list[Remove]:
 
     def implied(item: Item) -> bool:
         match item:
-            case Namespace() | Service() | File() | Ruleset():
+            case Namespace() | Service() | File() | Ruleset() | Proxy():
                 return False
             case Link():
                 # a namespace's own end goes some time after it; the other end must be gone before a name is used again
@@ -204,15 +207,20 @@ def _explicit(gone: list[Remove]) -> list[Remove]:
     return [op for op in gone if not implied(op.item)]
 
 
-# The order of building: the host's rules before anything can forward, bridges before their ports, every namespace
-# and pair before the first address (a gateway or a cable's other end may be in a node that comes later), services last.
+# The order of building: the published ports before anything else, for another may have them; the host's rules before
+# anything can forward, bridges before what is plugged into them, every namespace and pair before the first address (a
+# gateway or a cable's other end may be in a node that comes later), services last.
 def _order(op: Op) -> tuple[object, ...]:
     item = op.item
     match item:
         case Namespace(node="host"):
+            return (-2, item.key)
+        case Proxy():
             return (-1, item.key)
         case Ruleset():
             return (0, item.key)
+        case Sysctl() if item.node == HOST and item.interface:
+            return (2, natural(item.interface), 0.5, item.key)
         case Sysctl() if item.node == HOST:
             return (1, item.key)
         case Link(kind="loopback") if item.node == HOST:

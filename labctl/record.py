@@ -15,26 +15,44 @@ from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 from labctl.errors import LabError
-from labctl.state import HOST, Address, File, Item, Link, Names, Namespace, Port, Route, Ruleset, Service, State, Sysctl
+from labctl.state import (
+    HOST,
+    Address,
+    File,
+    Item,
+    Link,
+    Names,
+    Namespace,
+    Port,
+    Proxy,
+    Published,
+    Route,
+    Ruleset,
+    Service,
+    State,
+    Sysctl,
+)
 
-VERSION = 1
+VERSION = 2
 REMEDY = "'labctl down' removes the lab all the same, by what the kernel tells of it."
-NOUNS = {noun.__name__: noun for noun in (Namespace, Sysctl, Link, Address, Route, Ruleset, Service)}
+NOUNS = {noun.__name__: noun for noun in (Namespace, Sysctl, Link, Address, Route, Ruleset, Proxy, Service)}
 KINDS: dict[type, tuple[str, ...]] = {
     str: ("lab", "file", "prefix", "rules_as_listed"),
     bool: ("isolated", "made_netns_folder"),
-    dict: ("found", "indexes", "addresses"),
+    dict: ("found", "indexes", "addresses", "ports"),
     int: ("group",),
 }
 
 
 @dataclass(frozen=True)
 class Leases:
-    """What a lab holds. Keys are `node/interface` for indexes and `node/bridge/version` for addresses."""
+    """What a lab holds. Keys are `node/interface` for indexes, `node/bridge/version` for addresses, and
+    `node/address of the host/port/protocol` for the host's ports."""
 
     group: int = 0
     indexes: Mapping[str, int] = field(default_factory=dict)
     addresses: Mapping[str, str] = field(default_factory=dict)
+    ports: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -118,12 +136,17 @@ def salvage(text: str, lab: str) -> Record:
     return Record(lab, "-")
 
 
+def _published(node: str, protocol: str, host_ip: str, host_port: int, ip: str, port: int) -> Published:
+    return Published(node, protocol, ip_address(host_ip), host_port, ip_address(ip), port)
+
+
 def _mapping(value: object) -> dict[Any, Any]:
     return value if isinstance(value, dict) else {}
 
 
 def _row(item: Item) -> list[Any]:
-    values = [[list(vars(p).values()) for p in v] if name == "ends" else v for name, v in vars(item).items()]
+    parts = ("ends", "ports")
+    values = [[list(vars(p).values()) for p in v] if name in parts else v for name, v in vars(item).items()]
     return [type(item).__name__, *values]
 
 
@@ -135,6 +158,8 @@ def _item(noun: str, *values: Any) -> Item:
             return Address(node, dev, ip_interface(interface))
         case "Route", (node, to, via, *rest):
             return Route(node, ip_network(to), ip_address(via) if via else None, *rest)
+        case "Proxy", (lab, ports, node):
+            return Proxy(lab, tuple(_published(*port) for port in ports), node)
         case "Service", (node, name, command, environment):
             return Service(node, name, tuple(command), tuple((k, v) for k, v in environment))
         case _:

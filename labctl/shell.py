@@ -9,18 +9,22 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from ipaddress import IPv6Interface
+from pathlib import Path
 
 from labctl.plan import Add, Change, Op, Plan, Remove
 from labctl.state import (
     BRIDGE_MTU,
     HOST,
     MAIN_TABLE,
+    SERVICE,
     Address,
     File,
     Link,
     Names,
     Namespace,
     Port,
+    Proxy,
+    Published,
     Route,
     Ruleset,
     Service,
@@ -28,6 +32,7 @@ from labctl.state import (
 )
 
 MACHINES = Names()  # of a lab on the machine's own host
+PROXY = ("python3", "-IS", str(Path(__file__).with_name("linux") / "proxy.py"))
 ONE_QUEUE = "numtxqueues 1 numrxqueues 1"  # by default a veth has one per CPU, and costs accordingly
 
 
@@ -85,6 +90,9 @@ def _add(op: Add, names: Names) -> Iterator[str]:
             yield f"{_ip(route.node, names)} route add {_route(route)}"
         case Ruleset() as ruleset:
             yield f"{_inside(HOST, names)}nft -f - <<'NFT'\n{ruleset.text}NFT"
+        case Proxy() as proxy:
+            words = [proxy.mark, f"setsid {_inside(HOST, names)}{shlex.join(PROXY)}", *map(spec, proxy.ports)]
+            yield f"{' '.join(words)} </dev/null >/dev/null 2>&1 &"
         case File() as file:
             path = shlex.quote(f"/etc/netns/{names.netns(file.node)}/{file.name}")
             yield f"install -Dm644 /dev/stdin {path} <<'TEXT'\n{file.text}TEXT"
@@ -119,9 +127,9 @@ def _set_port(before: Port | None, after: Port, names: Names) -> Iterator[str]:
     command = f"{_ip(after.node, names)} link set {after.name}"
     if settings := " ".join(_settings(before, after)):
         yield f"{command} {settings}"
-    if after.isolated != (before is not None and before.isolated and before.master == after.master):
-        on = "on" if after.isolated else "off"
-        yield f"{_ip(after.node, names, 'bridge')} link set dev {after.name} isolated {on}"
+    if found := port_settings(before, after):
+        words = [f"{name} {'on' if on else 'off'}" for name, on in found.items()]
+        yield f"{_ip(after.node, names, 'bridge')} link set dev {after.name} {' '.join(words)}"
     if before and (sysctls := link_local_settings(before, after)):
         words = [f"{name}={value}" for name, value in sysctls]
         yield f"{_inside(after.node, names)}sysctl -qw {' '.join(words)}"
@@ -129,6 +137,13 @@ def _set_port(before: Port | None, after: Port, names: Names) -> Iterator[str]:
             yield f"{_ip(after.node, names)} address del {link_local_address(before.mac)} dev {after.name} || :"
     if after.up != (before.up if before else False):
         yield f"{command} {'up' if after.up else 'down'}"
+
+
+def port_settings(before: Port | None, after: Port) -> dict[str, bool]:
+    """What to set of a bridge's port; its settings go when it leaves the bridge."""
+    kept = before if before and before.master == after.master else None
+    wanted = {"isolated": after.isolated, "hairpin": after.hairpin}
+    return {name: on for name, on in wanted.items() if on != bool(kept and getattr(kept, name))}
 
 
 def link_local_address(mac: str) -> IPv6Interface:
@@ -179,6 +194,13 @@ def _start(service: Service, names: Names) -> str:
     return f'(cd "$(mktemp -d)" && {" ".join(words)}) </dev/null >/dev/null 2>&1 &'
 
 
+def spec(port: Published) -> str:
+    """A published port as the proxy takes it: tcp/0.0.0.0:8080=172.17.0.2:80, IPv6 in brackets."""
+    ends = [(port.host_ip, port.host_port), (port.ip, port.port)]
+    outside, inside = (f"[{ip}]:{number}" if ip.version == 6 else f"{ip}:{number}" for ip, number in ends)
+    return f"{port.protocol}/{outside}={inside}"
+
+
 def _remove(op: Remove, names: Names) -> Iterator[str]:
     match op.item:
         case Namespace() as ns:
@@ -196,12 +218,17 @@ def _remove(op: Remove, names: Names) -> Iterator[str]:
             yield f"{_ip(route.node, names)} route del {_route(route)}"
         case Ruleset() as ruleset:
             yield f"{_inside(HOST, names)}nft delete table inet {ruleset.table}"
+        case Proxy() as proxy:
+            yield _kill("$(ls /proc | grep '^[0-9]')", proxy.mark)
         case File() as file:
             yield f"rm -f {shlex.quote(f'/etc/netns/{names.netns(file.node)}/{file.name}')}"
         case Service() as service:
-            mark = dict(service.environment)["LABCTL_SERVICE"]
-            pids = f"$(ip netns pids {shlex.quote(names.netns(service.node))})"
-            yield f"for pid in {pids}; do grep -qz '^LABCTL_SERVICE={mark}$' /proc/$pid/environ && kill $pid; done || :"
+            mark = dict(service.environment)[SERVICE]
+            yield _kill(f"$(ip netns pids {shlex.quote(names.netns(service.node))})", f"{SERVICE}={mark}")
+
+
+def _kill(pids: str, mark: str) -> str:
+    return f"for pid in {pids}; do grep -qz '^{mark}$' /proc/$pid/environ && kill $pid; done || :"
 
 
 def _change(op: Change, names: Names) -> Iterator[str]:

@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6
 HOST = "host"
 LAB = re.compile(r"[a-z0-9][a-z0-9_.-]{0,31}")  # a lab's name is also a folder's
 MAIN_TABLE = 254  # RT_TABLE_MAIN
+SERVICE = "LABCTL_SERVICE"  # the mark of what a lab started: <lab>/<node>/<name>, in its environment
 IPV6_MTU = 1280  # an interface with less has no IPv6 and no settings of it (net/ipv6/addrconf.c, ipv6_add_dev)
 BRIDGE_MTU = 1500  # of a new bridge; it keeps to another only if that is set afterwards (net/bridge/br_device.c)
 PER_INTERFACE = re.compile(r"(net\.(?:ipv4|ipv6|mpls)\.(?:conf|neigh))\.([^.]+)\.(\w+)")
@@ -94,6 +95,7 @@ class Port:
     up: bool = True
     master: str | None = None  # the bridge it is plugged into
     isolated: bool = False  # a bridge port that cannot talk to other isolated ones (icc: false)
+    hairpin: bool = False  # a bridge port that may get back what it sent: frames whose address was translated
     alias: str = ""
     group: int = 0
     link_local: bool = True  # the kernel gives it an IPv6 link-local address
@@ -170,6 +172,42 @@ class Ruleset:
         return HOST
 
 
+@dataclass(frozen=True, order=True)
+class Published:
+    """A port of the host that leads to one of a node."""
+
+    node: str
+    protocol: str  # tcp or udp
+    host_ip: IPv4Address | IPv6Address  # unspecified: all of that version
+    host_port: int
+    ip: IPv4Address | IPv6Address  # of the node; IPv4 also for an IPv6 address of the host, where the node has no other
+    port: int
+
+    @property
+    def translated(self) -> bool:
+        """Whether the kernel can do it, by NAT; what comes from the host's loopback over IPv6 it cannot."""
+        return self.host_ip.version == self.ip.version
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A process on the host that holds the published ports, so that nobody else takes them, and serves what the
+    kernel cannot translate: docker-proxy's part (cmd/docker-proxy), for all ports of a lab."""
+
+    lab: str
+    ports: tuple[Published, ...] = ()
+    node: str = HOST
+
+    @property
+    def key(self) -> Key:
+        return ("proxy",)
+
+    @property
+    def mark(self) -> str:
+        """What the process has in its environment, so that it is found."""
+        return f"{SERVICE}={self.lab}/{self.node}/proxy"
+
+
 @dataclass(frozen=True)
 class File:
     """A node's own /etc/<name>: hosts, hostname or resolv.conf."""
@@ -204,7 +242,7 @@ class Service:
         return hashlib.sha256(repr(self).encode()).hexdigest()[:12]
 
 
-Item = Namespace | Sysctl | Link | Address | Route | Ruleset | File | Service
+Item = Namespace | Sysctl | Link | Address | Route | Ruleset | Proxy | File | Service
 
 
 @dataclass(frozen=True)
@@ -226,6 +264,10 @@ class State:
 
     def host_settings(self) -> State:
         return State.of(item for item in self.items if isinstance(item, Sysctl) and item.node == HOST)
+
+    @property
+    def published(self) -> tuple[Published, ...]:
+        return next((item.ports for item in self.items if isinstance(item, Proxy)), ())
 
     def nodes(self) -> list[str]:
         """Without the host, also where that is a namespace of the lab's own."""

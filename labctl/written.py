@@ -14,6 +14,9 @@ IPAddress = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
 
 
+MODES = NAT, ROUTED, ISOLATED, UNPROTECTED = "nat", "routed", "isolated", "nat-unprotected"  # Docker's gateway modes
+
+
 @dataclass(frozen=True)
 class Bridge:
     """A docker0: at most one IPv4 and one IPv6 subnet."""
@@ -28,11 +31,31 @@ class Bridge:
     mtu: int | None = None
     mac: str | None = None
     stp: bool = False
+    mode4: str = NAT
+    mode6: str = NAT
+    snat: tuple[IPAddress, ...] = ()  # instead of the host's own address; one of a version
+
+    def mode(self, version: int) -> str:
+        return self.mode4 if version == 4 else self.mode6
+
+    def gateway(self, subnet: Network) -> IPAddress | None:
+        """Its own address in a subnet: as written, else the first; None where it has none."""
+        if self.mode(subnet.version) == ISOLATED:
+            return None
+        return next((g for g in self.gateways if g.version == subnet.version), subnet.network_address + 1)
 
     @property
-    def ways_out(self) -> tuple[int, ...]:
-        """The IP versions for which it is a gateway to other networks."""
-        return () if self.internal else tuple(subnet.version for subnet in self.subnets)
+    def ways_out(self) -> dict[int, IPAddress]:
+        """The IP versions for which it leads to other networks, and its address for that."""
+        found = {subnet.version: self.gateway(subnet) for subnet in self.subnets if not self.internal}
+        return {version: gateway for version, gateway in found.items() if gateway}
+
+
+def bounds(subnet: Network) -> tuple[IPAddress, ...]:
+    """The addresses of a subnet that are nobody's: its own, and the broadcast address; a /31 has neither (RFC 3021)."""
+    if isinstance(subnet, IPv6Network):
+        return (subnet.network_address,)
+    return (subnet.network_address, subnet.broadcast_address) if subnet.prefixlen < 31 else ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +80,31 @@ class Run:
     environment: tuple[tuple[str, str], ...] = ()
 
 
+Span = tuple[int, int]  # the first and the last of some port numbers
+
+
+@dataclass(frozen=True)
+class Publish:
+    """An entry of `ports`: ports of a namespace, and those of the host that lead there.
+
+    Two spans of one length are pairs; of a longer one the first free port is taken, and without one any free port.
+    """
+
+    ports: Span
+    host_ports: Span | None = None
+    host_ip: IPAddress | None = None  # None: all addresses of the host, IPv4 and IPv6
+    protocol: str = "tcp"
+
+    @property
+    def paired(self) -> bool:
+        """Whether the file says which port of the host leads to which."""
+        return self.host_ports is not None and size(self.host_ports) == size(self.ports)
+
+
+def size(span: Span) -> int:
+    return span[1] - span[0] + 1
+
+
 @dataclass(frozen=True)
 class StaticRoute:
     to: Network
@@ -79,6 +127,7 @@ class Node:
     dns: tuple[IPAddress, ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()
     routes: tuple[StaticRoute, ...] = ()
+    ports: tuple[Publish, ...] = ()
     forward: bool = False  # it is a router: IPv4 and IPv6 forwarding on
 
 

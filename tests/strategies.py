@@ -50,6 +50,7 @@ INTERFACE_SYSCTLS: dict[str, list[Any]] = {
     "net.ipv4.conf.{}.rp_filter": [1, 2],
     "net.ipv4.neigh.{}.gc_stale_time": [30, 90],
 }
+PORTS = ["8080:80", "82", "127.0.0.1:8081:81/udp", "9000-9002:83", "[::1]:8082-8083:84-85"]
 COMMANDS: list[Any] = ["exec sleep 1000", "sleep 1000; :", ["sleep", 1000], ["sleep", "1001"]]
 
 
@@ -101,7 +102,15 @@ def bridges(draw: Draw[Any], subnet4: str, subnet6: str) -> Data:
     flags = {name: st.booleans() for name in ("internal", "icc", "masquerade")}
     numbers = {"mtu": st.sampled_from(MTUS), "mac": st.sampled_from(MACS)}
     gateways = st.tuples(*(st.sampled_from([host(subnet, n) for n in GATEWAYS]) for subnet in subnets))
-    more = draw(seldom(options(**flags, **numbers, gateway=gateways.map(one_or_list)))) or {}
+    versions = [f"ipv{4 if subnet == subnet4 else 6}" for subnet in subnets]
+    modes = st.sampled_from(["nat", "routed", "nat-unprotected", "isolated"])
+    ways = {"gateway_mode": modes | st.sampled_from(versions).map(lambda version: {version: "routed"})}
+    ways["snat"] = st.just("192.0.2.7" if subnets[0] == subnet4 else "2001:db8::7")
+    more = draw(seldom(options(**flags, **numbers, **ways, gateway=gateways.map(one_or_list)))) or {}
+    if more.get("gateway_mode") == "isolated":
+        more["internal"] = True
+    if more.get("internal") or more.get("masquerade") is False or "gateway_mode" in more:
+        more.pop("snat", None)
     if draw(st.integers(0, 15)) == 15:
         more["stp"] = True
     if subnets[0] == subnet4 and not subnet4.endswith("/28") and draw(seldom(st.just(True))):
@@ -164,6 +173,7 @@ def contents() -> st.SearchStrategy[Data]:
             hostname=st.sampled_from(["box", "www.example.org"]),
             extra_hosts=options(gate=st.sampled_from(["10.0.0.1", "fd00::1"]), www=st.just("192.0.2.7")),
             dns=st.sampled_from(["192.0.2.53", ["192.0.2.53", "2001:db8::53"]]),
+            ports=some(PORTS, 3),
             forward=st.booleans(),
             sysctls=options(**{key: st.sampled_from(values) for key, values in SYSCTLS.items()}),
         )
@@ -247,11 +257,14 @@ def mended(data: Data) -> Data:
                     plug.pop(key, None)
     taken = {(name, p.get("interface")) for name, node in nodes.items() for p in node["networks"].values()}
     data["links"] = [cable for cable in data["links"] if _pluggable(cable, nodes, taken)]
+    published: set[str] = set()
+    for node in nodes.values():
+        node["ports"] = [port for port in node.get("ports", []) if _publishable(port, node, data["bridges"], published)]
     for name, node in nodes.items():
         reached = reach(data, name)
         node["routes"] = [route for route in node.get("routes", []) if _possible(route, reached)]
         node["sysctls"] = {k: v for k, v in node.get("sysctls", {}).items() if _interface(k) in (None, *reached)}
-        for key in ("networks", "routes", "sysctls"):
+        for key in ("networks", "ports", "routes", "sysctls"):
             if not node[key]:
                 del node[key]
         node.pop("network_mode", None)
@@ -266,6 +279,18 @@ def _pluggable(cable: Data, nodes: Data, taken: set[tuple[str, Any]]) -> bool:
     if len(ends) < 2 or ends & taken or any(name not in nodes or "count" in nodes[name] for name, _ in ends):
         return False
     taken |= ends
+    return True
+
+
+def _publishable(port: str, node: Data, bridges: Data, published: set[str]) -> bool:
+    """Whether somebody outside can reach it, and no other has it: it has that one from now on."""
+    out = [bridge for name in node["networks"] if not (bridge := bridges[name]).get("internal")]
+    six_only = not any("." in subnet for bridge in out for subnet in subnets_of(bridge))
+    if not out or (six_only and "." in port) or (node.get("count", 1) > 1 and port != "82"):
+        return False
+    if port in published and port not in ("82", "9000-9002:83"):
+        return False
+    published.add(port)
     return True
 
 

@@ -18,9 +18,11 @@ PAGE = (Path(__file__).parents[1] / "docs" / "topology.md").read_text()
 SECTIONS = {
     "Top level": "",
     "bridges": "bridge",
+    "gateway modes": "modes",
     "namespaces": "namespace",
     "networks": "attachment",
     "run": "process",
+    "ports": "publish",
     "routes": "route",
     "links": "link",
     "endpoints": "endpoint",

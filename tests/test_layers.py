@@ -19,10 +19,10 @@ PICTURE = """
   linux   : linux                                             : fit record plan nouns base
   view    : view                                              : fit record plan nouns base
   fit     : conflicts doctor interference facts               : meaning record nouns base
-  meaning : desired leases ruleset                            : record nouns base
+  meaning : desired leases publish ruleset                            : record nouns base
   record  : record ownership                                  : nouns base
   plan    : plan shell                                        : nouns base
-  text    : topology shipped checks wiring addressing names
+  text    : topology shipped checks wiring addressing publishing names
             draft notation shape document syntax              : nouns base
   nouns   : state picture written                             : base
   base    : __init__ errors                                   :

@@ -20,7 +20,7 @@ from labctl.desired import Context, desired
 from labctl.leases import Taken, lease
 from labctl.plan import Op, Remove, plan
 from labctl.record import Leases
-from labctl.shell import script
+from labctl.shell import PROXY, script
 from labctl.state import Item, Link, Namespace, Service, State
 from labctl.topology import load
 
@@ -65,7 +65,8 @@ def changed(item: Item, change: str) -> Item:
 
 def printed(case: Path) -> str:
     there, held = observed(case)
-    return script(plan(meant(case / "topology.yaml", held)[0], there))
+    text = script(plan(meant(case / "topology.yaml", held)[0], there))
+    return text.replace(PROXY[-1], "/usr/lib/python3/dist-packages/labctl/linux/proxy.py")
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

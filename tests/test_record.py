@@ -61,6 +61,6 @@ def test_a_field_of_another_type_is_refused(change: dict[str, object]) -> None:
 
 
 def test_another_version_is_named() -> None:
-    data = json.loads(dumps(record(GOOD[0]))) | {"version": 2}
+    data = json.loads(dumps(record(GOOD[0]))) | {"version": 1}
     with pytest.raises(LabError, match="another version"):
         loads(json.dumps(data), "lab.json")

@@ -10,16 +10,17 @@ import errno
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from subprocess import Popen
 
 from labctl.errors import KernelError
-from labctl.linux import nft, services, sysctls
+from labctl.linux import nft, ports, services, sysctls
 from labctl.linux.messages import Indexes, messages
 from labctl.linux.netlink import GONE
 from labctl.linux.place import NETNS, Interrupted, Namespaces, Place, stop
 from labctl.linux.processes import end_node
 from labctl.plan import Add, Change, Op, Plan, Remove
 from labctl.shell import link_local_address, link_local_settings, shell
-from labctl.state import HOST, Address, File, Names, Namespace, Ruleset, Sysctl
+from labctl.state import HOST, Address, File, Names, Namespace, Proxy, Ruleset, Sysctl
 
 CAUSES = {
     errno.EPERM: "labctl needs CAP_NET_ADMIN and CAP_SYS_ADMIN here: run it as root.",
@@ -45,6 +46,7 @@ class Worker:
         self._found = found
         self._waiting: dict[str, list[tuple[Op, bytes]]] = {}
         self._loading: tuple[Op, nft.Load] | None = None
+        self._holding: tuple[Op, Popen[bytes]] | None = None
         self.rules_as_listed: str | None = None  # the lab's table as nft lists it, if it was loaded
 
     def perform(self, plan: Plan, report: Report) -> None:
@@ -52,7 +54,10 @@ class Worker:
         try:
             self._walk(plan, report)
         finally:
-            self._loaded()
+            try:
+                self._loaded()
+            finally:
+                self._held()
 
     def _walk(self, plan: Plan, report: Report) -> None:
         removing = True
@@ -79,6 +84,12 @@ class Worker:
                 self._ruleset(op, ruleset.replacement)
             case Remove(Ruleset() as ruleset):
                 self._ruleset(op, f"table inet {ruleset.table}\ndelete table inet {ruleset.table}\n")
+            case Add(Proxy() as proxy):
+                self._namespaces.enter(HOST)
+                self._holding = (op, ports.start(proxy))
+            case Remove(Proxy()):
+                if left := ports.end(self._namespaces.place.lab):
+                    raise self._error(op, 0, f"still running: {' '.join(map(str, left))}")
             case Add(File() as file) | Change(_, File() as file):
                 self._try(op, lambda: self._file(file))
             case Remove(File() as file):
@@ -134,7 +145,7 @@ class Worker:
 
     def _reset(self, sysctl: Sysctl) -> None:
         """Back to what it was before the lab; in a node that is what a new namespace, or interface, has."""
-        if sysctl.node == HOST and not self._namespaces.place.isolated:
+        if sysctl.node == HOST and not self._namespaces.place.isolated and not sysctl.interface:
             value = self._found.get(sysctl.name)
         else:
             value = self._namespaces.pristine(sysctl.of("default") if sysctl.interface else sysctl.name)
@@ -168,6 +179,14 @@ class Worker:
                 raise self._error(op, errno.EINVAL, complaint)
             self._namespaces.enter(HOST)
             self.rules_as_listed = nft.listing(op.item.table) if isinstance(op.item, Ruleset) else ""
+
+    def _held(self) -> None:
+        """The published ports are held. The proxy starts while the rest is built (25 ms)."""
+        if self._holding:
+            op, process = self._holding
+            self._holding = None
+            if complaint := ports.ready(process):
+                raise self._error(op, errno.EADDRINUSE, complaint)
 
     def _file(self, file: File) -> None:
         """Written in place: a running process has the file mounted and sees the change."""

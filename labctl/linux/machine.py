@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from errno import EADDRNOTAVAIL
 from itertools import groupby
 
-from labctl.conflicts import Site
+from labctl.conflicts import Refused, Site
 from labctl.errors import KernelError
 from labctl.linux import processes, services
 from labctl.linux.apply import Worker
@@ -15,13 +16,25 @@ from labctl.linux.messages import Indexes
 from labctl.linux.observe import observe as _observe
 from labctl.linux.place import NETNS, Namespaces, Place, exists, in_thread, mounted
 from labctl.linux.survey import foreign_names, nameservers, survey
+from labctl.linux.survey import refused as _refused
 from labctl.linux.sysctls import path, read
 from labctl.plan import Add, Op, Plan, Remove
 from labctl.record import Record
 from labctl.shell import shell
-from labctl.state import HOST, Link, Names, Service, State
+from labctl.state import HOST, Address, Link, Names, Service, State
 
-__all__ = ["apply", "has_ipv6", "has_netns_folder", "nameservers", "observe", "place", "read", "site"]
+__all__ = [
+    "apply",
+    "bridge_nf",
+    "has_ipv6",
+    "has_netns_folder",
+    "nameservers",
+    "observe",
+    "place",
+    "read",
+    "refused",
+    "site",
+]
 
 
 def has_netns_folder() -> bool:
@@ -40,13 +53,31 @@ def place(record: Record) -> Place:
     return replace(place, kept=processes.kept(record.lab, lost))
 
 
-def site(place: Place) -> Site:
+def site(place: Place, with_ports: bool) -> Site:
     """The host as found; that of an isolated lab may not exist yet, and nothing is in an ordinary user's way then."""
     if os.geteuid() != 0:
         return Site()
     if not exists(place, HOST):
         return Site(netns=foreign_names(place))
-    return in_thread(lambda: survey(place, f"labctl-{place.lab}"))
+    return in_thread(lambda: survey(place, f"labctl-{place.lab}", with_ports))
+
+
+def refused(place: Place, wanted: State) -> list[Refused]:
+    """The published ports of a lab that cannot be had."""
+    ports = wanted.published
+    own = {item.interface.ip for item in wanted.items if isinstance(item, Address) and item.node == HOST}
+    if not ports:
+        return []
+    if os.geteuid() != 0 or not exists(place, HOST):
+        foreign = (p for p in ports if not (p.host_ip.is_unspecified or p.host_ip.is_loopback or p.host_ip in own))
+        return [Refused(port, EADDRNOTAVAIL, "") for port in foreign]
+    return in_thread(lambda: _refused(place, ports, own))
+
+
+def bridge_nf(place: Place) -> tuple[str, ...]:
+    """Which of iptables and ip6tables see the frames of the host's bridges; for a host of the lab's own, could see."""
+    found = {tool: read(f"net.bridge.bridge-nf-call-{tool}") for tool in ("iptables", "ip6tables")}
+    return tuple(tool for tool, value in found.items() if value == "1" or (place.isolated and value is not None))
 
 
 def observe(expected: State, place: Place, rules_as_listed: str) -> State:

@@ -12,6 +12,7 @@ from typing import Any
 from labctl.linux import netlink
 from labctl.linux.netlink import encode
 from labctl.plan import Add, Change, Op, Remove
+from labctl.shell import port_settings
 from labctl.state import BRIDGE_MTU, HOST, Address, Link, Port, Route
 
 IFF_UP = 0x1
@@ -19,6 +20,7 @@ IFA_F_NODAD = 0x02
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_HOST = 0, 253, 254
 RTPROT_BOOT = 3  # what ip(8) writes, so that a node's routes look as Docker's
 ADDR_GEN_NONE = 1
+BRIDGE_PORT = {"isolated": "IFLA_BRPORT_ISOLATED", "hairpin": "IFLA_BRPORT_MODE"}
 
 INDEX, INDEX_AT = struct.Struct("=i"), netlink.HEADER.size + 4  # ifi_index in struct ifinfomsg (rtnetlink(7))
 
@@ -99,7 +101,7 @@ def _bridge(type_: int, flags: int, link: Link) -> bytes:
 def _created(kind: str, port: Port) -> Port:
     """What the kernel makes when asked for a port."""
     mtu = BRIDGE_MTU if kind == "bridge" else port.mtu
-    return replace(port, up=False, master=None, isolated=False, alias="", link_local=True, mtu=mtu)
+    return replace(port, up=False, master=None, isolated=False, hairpin=False, alias="", link_local=True, mtu=mtu)
 
 
 def _set_port(before: Port, after: Port, indexes: Indexes) -> Iterator[Message]:
@@ -127,8 +129,8 @@ def _set_port(before: Port, after: Port, indexes: Indexes) -> Iterator[Message]:
         attributes.append(("IFLA_AF_SPEC", {"attrs": [ipv6]}))
     if attributes:
         yield after.node, encode("ifinfmsg", netlink.RTM_SETLINK, 0, fields, attributes)
-    if after.isolated != (before.isolated and before.master == after.master):  # a port's settings go with its bridge
-        yield after.node, _isolated(after)
+    if settings := port_settings(before, after):
+        yield after.node, _bridge_port(after, settings)
     if before.up != after.up:
         message = bytearray(_up(after.up))
         INDEX.pack_into(message, INDEX_AT, after.index)
@@ -141,9 +143,9 @@ def _up(up: bool) -> bytes:
     return encode("ifinfmsg", netlink.RTM_SETLINK, 0, {"flags": IFF_UP if up else 0, "change": IFF_UP}, ())
 
 
-def _isolated(port: Port) -> bytes:
-    """A bridge port's own setting: `bridge link set … isolated`."""
-    data = {"attrs": [("IFLA_BRPORT_ISOLATED", int(port.isolated))]}
+def _bridge_port(port: Port, settings: Mapping[str, bool]) -> bytes:
+    """A bridge port's own settings: `bridge link set … isolated`."""
+    data = {"attrs": [(BRIDGE_PORT[name], int(on)) for name, on in settings.items()]}
     slave = {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", data)]}
     return encode("ifinfmsg", netlink.RTM_NEWLINK, 0, {"index": port.index}, [("IFLA_LINKINFO", slave)])
 

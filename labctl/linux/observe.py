@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from labctl.linux import netlink, nft
-from labctl.linux.messages import ADDR_GEN_NONE, IFF_UP, RTPROT_BOOT
+from labctl.linux import netlink, nft, ports
+from labctl.linux.messages import ADDR_GEN_NONE, BRIDGE_PORT, IFF_UP, RTPROT_BOOT
 from labctl.linux.place import NETNS, Namespaces, Place, exists, mounted
 from labctl.linux.services import running
 from labctl.linux.sysctls import read
-from labctl.state import HOST, Address, File, Item, Link, Namespace, Port, Route, Ruleset, Service, State, Sysctl
+from labctl.state import HOST, Address, File, Item, Link, Namespace, Port, Proxy, Route, Ruleset, Service, State, Sysctl
 
 AF_INET, AF_INET6 = 2, 10
 RTPROT_STATIC = 4
@@ -117,7 +117,8 @@ class Inside:
             message.get_attr("IFLA_MTU"),
             up=bool(message["flags"] & IFF_UP),
             master=self.name(message.get_attr("IFLA_MASTER")),
-            isolated=bool(_nested(slave, "IFLA_INFO_SLAVE_DATA", "IFLA_BRPORT_ISOLATED")),
+            isolated=bool(_nested(slave, "IFLA_INFO_SLAVE_DATA", BRIDGE_PORT["isolated"])),
+            hairpin=bool(_nested(slave, "IFLA_INFO_SLAVE_DATA", BRIDGE_PORT["hairpin"])),
             alias=message.get_attr("IFLA_IFALIAS") or "",
             group=message.get_attr("IFLA_GROUP") or 0,
             link_local=_nested(_attributes(message, "IFLA_AF_SPEC"), "AF_INET6", "IFLA_INET6_ADDR_GEN_MODE")
@@ -172,6 +173,8 @@ def _in_namespace(item: Item, there: There, place: Place, rules_as_listed: str) 
                 yield item
         case Route():
             yield from (route for route in inside.routes() if route.key == item.key)
+        case Proxy():
+            yield from ports.running(place, item)
         case Ruleset():
             listed = inside.table(item.table)
             if listed:

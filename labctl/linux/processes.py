@@ -19,9 +19,9 @@ from labctl.errors import UsageError
 from labctl.linux.place import RUN, Place, raise_fd_limit, rootless
 from labctl.linux.readings import text
 from labctl.record import Record
-from labctl.state import Service
+from labctl.state import SERVICE, Service
 
-MARK, DIGEST, MACHINE, NETNS = "LABCTL_SERVICE", "LABCTL_DIGEST", "LABCTL_MACHINE", "LABCTL_NETNS"
+MARK, DIGEST, MACHINE, NETNS = SERVICE, "LABCTL_DIGEST", "LABCTL_MACHINE", "LABCTL_NETNS"
 PATIENCE = 2.0  # seconds between SIGTERM and SIGKILL
 KILLS = 5  # times that what goes on to start processes is killed
 
@@ -152,6 +152,11 @@ def _send(find: Callable[[], list[int]], number: int, seconds: float) -> list[in
     finally:
         for fd in held.values():
             os.close(fd)
+
+
+def end_marked(lab: str, mark: bytes) -> list[int]:
+    """Ends the lab's processes that have a mark; answers what is still there."""
+    return _end(lambda: [pid for pid in marked(lab) if mark in environ(pid)])
 
 
 def belongs_to(service: Service) -> Callable[[int], bool]:

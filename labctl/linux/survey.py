@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
-from labctl.conflicts import HostRoute, Site
-from labctl.linux import netlink, nft, store
+from labctl.conflicts import HostRoute, Refused, Site
+from labctl.linux import netlink, nft, ports, store
 from labctl.linux.observe import AF_INET, AF_INET6
 from labctl.linux.place import NETNS, Namespaces, Place
-from labctl.state import HOST
+from labctl.state import HOST, Published
 from labctl.written import IPAddress
 
 RT_TABLE_LOCAL = 255
 
 
-def survey(place: Place, table: str) -> Site:
+def survey(place: Place, table: str, with_ports: bool) -> Site:
     """Runs inside `in_thread`."""
     with Namespaces(place) as namespaces:
         socket = namespaces.socket(HOST)
@@ -28,7 +29,15 @@ def survey(place: Place, table: str) -> Site:
             if m.get_attr("RTA_DST") and m["table"] != RT_TABLE_LOCAL and m["type"] == 1  # RTN_UNICAST
         ]
         namespaces.enter(HOST)
-        return Site(tuple(links), tuple(routes), foreign_names(place), nft.exists(table))
+        in_use = ports.in_use(place.lab) if with_ports else frozenset()
+        return Site(tuple(links), tuple(routes), foreign_names(place), nft.exists(table), in_use)
+
+
+def refused(place: Place, wanted: Sequence[Published], own: Collection[IPAddress]) -> list[Refused]:
+    """The published ports that cannot be had on the lab's host. Runs inside `in_thread`."""
+    with Namespaces(place) as namespaces:
+        namespaces.enter(HOST)
+        return ports.refused(place.lab, wanted, own)
 
 
 def foreign_names(place: Place) -> frozenset[str]:

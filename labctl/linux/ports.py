@@ -1,0 +1,141 @@
+"""Published ports on the machine: the process that holds them, whether they are free, and who has them otherwise.
+
+Everything here happens in the network namespace of the calling thread, which is the lab's host.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from ipaddress import ip_address
+
+from labctl.conflicts import Refused
+from labctl.linux.place import Place
+from labctl.linux.processes import DIGEST, MACHINE, end_marked, environ, machine, marked
+from labctl.linux.proxy import held, parse
+from labctl.linux.readings import text
+from labctl.shell import PROXY, spec
+from labctl.state import Proxy, Published
+from labctl.written import IPAddress
+
+LISTEN = "0A"  # include/net/tcp_states.h
+
+
+def start(proxy: Proxy) -> subprocess.Popen[bytes]:
+    """Starts the process; ready() tells what became of it."""
+    name, _, value = proxy.mark.partition("=")
+    marks = {name: value, DIGEST: digest(proxy), MACHINE: machine(), "PATH": os.environ["PATH"]}
+    return subprocess.Popen(
+        [sys.executable, *PROXY[1:], *map(spec, proxy.ports)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=marks,
+        cwd="/",
+        start_new_session=True,
+    )
+
+
+def ready(process: subprocess.Popen[bytes]) -> str:
+    """Waits until it holds all ports; answers its complaint, or nothing."""
+    assert process.stderr
+    with process.stderr:
+        complaint = process.stderr.read().decode(errors="replace").strip()
+    return complaint.rpartition("\n")[2] or ("" if process.poll() is None else "it ended")
+
+
+def running(place: Place, expected: Proxy) -> Iterator[Proxy]:
+    """The lab's proxy as it is: one that holds other ports than it should comes without any."""
+    digests = [word for pid in _pids(place.lab) for word in environ(pid) if word.startswith(f"{DIGEST}=".encode())]
+    if digests:
+        yield expected if digests == [f"{DIGEST}={digest(expected)}".encode()] else Proxy(place.lab)
+
+
+def end(lab: str) -> list[int]:
+    """Ends the lab's proxy; answers what is still there."""
+    return end_marked(lab, Proxy(lab).mark.encode())
+
+
+def digest(proxy: Proxy) -> str:
+    return hashlib.sha256(" ".join(map(spec, proxy.ports)).encode()).hexdigest()[:12]
+
+
+def _pids(lab: str) -> list[int]:
+    mark = Proxy(lab).mark.encode()
+    return [pid for pid in marked(lab) if mark in environ(pid)]
+
+
+def in_use(lab: str) -> frozenset[tuple[str, int]]:
+    """The ports that somebody has, on whatever address; those of the lab's own proxy do not count."""
+    own = {inode for pid in _pids(lab) for inode in _sockets(pid)}
+    return frozenset((protocol, port) for protocol, _, port, inode in _taken() if inode not in own)
+
+
+def refused(lab: str, ports: Iterable[Published], own: Iterable[IPAddress]) -> list[Refused]:
+    """The ports that cannot be held, and why. `own` are addresses that the lab brings along.
+
+    Those that the lab's own proxy holds are no trouble.
+    """
+    holders = set(_pids(lab))
+    found = []
+    addresses = set(own)
+    for port in ports:
+        try:
+            held(parse(spec(port)), foreign=port.host_ip in addresses).close()
+        except OSError as error:
+            pid, who = _holder(port) if error.errno == errno.EADDRINUSE else (0, "")
+            if pid not in holders:
+                found.append(Refused(port, error.errno or 0, error.strerror or "", who))
+    return found
+
+
+def _holder(port: Published) -> tuple[int, str]:
+    """Who has a port: the process's number, and name as ss(8) gives it; 0 and nothing where that is not to be seen."""
+    rivals = {
+        inode
+        for protocol, address, number, inode in _taken()
+        if (protocol, number) == (port.protocol, port.host_port) and _meet(address, port.host_ip)
+    }
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        if rivals & _sockets(int(pid)):
+            return int(pid), f"{text(f'/proc/{pid}/comm').strip()}, process {pid}"
+    return 0, ""
+
+
+def _meet(one: str, other: IPAddress) -> bool:
+    """Whether sockets on two addresses exclude each other; one on :: may take IPv4 too."""
+    return one in (str(other), "::") or other.is_unspecified or (one == "0.0.0.0" and other.version == 4)
+
+
+def _sockets(pid: int) -> set[str]:
+    """The inodes of a process's sockets."""
+    found = set()
+    with suppress(OSError):
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                if match := re.fullmatch(r"socket:\[(\d+)\]", os.readlink(entry.path)):
+                    found.add(match[1])
+    return found
+
+
+def _taken() -> Iterator[tuple[str, str, int, str]]:
+    """Protocol, address, port and inode of each socket that takes what comes (proc(5), /proc/net/tcp)."""
+    for name in ("tcp", "tcp6", "udp", "udp6"):
+        for line in text(f"/proc/thread-self/net/{name}").splitlines()[1:]:
+            words = line.split()
+            if words[3] == LISTEN or name.startswith("udp"):
+                address, _, port = words[1].partition(":")
+                yield name[:3], _address(address), int(port, 16), words[9]
+
+
+def _address(digits: str) -> str:
+    """An address as /proc has it: words of four bytes in the machine's own order."""
+    words = [bytes.fromhex(digits[i : i + 8]) for i in range(0, len(digits), 8)]
+    packed = b"".join(word[::-1] if sys.byteorder == "little" else word for word in words)
+    return str(ip_address(packed))

@@ -22,6 +22,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ DOMAIN = 53  # of UDP: there a question for a name is answered that there is no 
 # Numbers of <linux/in.h> and <linux/in6.h> that Python has no names for.
 TTL = {socket.AF_INET: (socket.IPPROTO_IP, 12), socket.AF_INET6: (socket.IPPROTO_IPV6, 51)}  # IP_RECVTTL, …HOPLIMIT
 HOPLIMIT = 52  # IPV6_HOPLIMIT
+ASKED = {socket.AF_INET: (socket.IPPROTO_IP, 8), socket.AF_INET6: (socket.IPPROTO_IPV6, 49)}  # IP_PKTINFO, …RECVPKTINFO
+ASKED_NOTES = {(socket.IPPROTO_IP, 8), (socket.IPPROTO_IPV6, 50)}  # IP_PKTINFO, IPV6_PKTINFO
 ECHO = {
     socket.AF_INET: (socket.IPPROTO_ICMP, 8, 0, 20),  # request, reply, length of the header that comes with it
     socket.AF_INET6: (socket.IPPROTO_ICMPV6, 128, 129, 0),
@@ -50,6 +53,7 @@ def new(family: socket.AddressFamily, kind: socket.SocketKind, protocol: int = 0
     made.setblocking(False)
     if kind != socket.SOCK_STREAM:
         made.setsockopt(*TTL[family], 1)
+        made.setsockopt(*ASKED[family], 1)
     if family == socket.AF_INET6 and kind != socket.SOCK_RAW:
         made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     return made
@@ -64,11 +68,24 @@ async def readable(waiting: socket.socket) -> None:
         loop.remove_reader(waiting)
 
 
-def received(source: socket.socket) -> tuple[bytes, Any, int]:
-    """One datagram, its sender, and the TTL it came with."""
+@dataclass(frozen=True)
+class Datagram:
+    data: bytes
+    peer: Any
+    ttl: int
+    asked: tuple[int, int, bytes]  # a note for the answer, so that it comes from the address that was asked
+
+
+def received(source: socket.socket) -> Datagram:
     data, notes, _, peer = source.recvmsg(65536, 256)
-    ttls = [struct.unpack("i", data)[0] for _, kind, data in notes if kind in (socket.IP_TTL, HOPLIMIT)]
-    return data, peer, ttls[0] if ttls else 0
+    ttl, asked = 0, (0, 0, b"")
+    for level, kind, note in notes:
+        if kind in (socket.IP_TTL, HOPLIMIT):
+            ttl = struct.unpack("i", note)[0]
+        elif (level, kind) in ASKED_NOTES:
+            here = note[:16] + bytes(4) if level == socket.IPPROTO_IPV6 else bytes(4) + note[4:8] + bytes(4)
+            asked = (level, kind, here)  # by whichever interface the way back leads
+    return Datagram(data, peer, ttl, asked)
 
 
 # The server.
@@ -99,9 +116,10 @@ async def serve_udp(name: str, server: socket.socket) -> None:
     while True:
         await readable(server)
         try:
-            data, peer, ttl = received(server)
-            dns = server.getsockname()[1] == DOMAIN and data
-            server.sendto(no_such_name(data) if dns else said(name, peer, ttl), peer)
+            got = received(server)
+            domain = name == "client" and server.getsockname()[1] == DOMAIN
+            answer = no_such_name(got.data) if domain else said(name, got.peer, got.ttl)
+            server.sendmsg([answer], [got.asked], 0, got.peer)
         except OSError:
             continue  # who asked has gone
 
@@ -136,8 +154,8 @@ async def udp(address: str, port: int) -> str:
         client.connect((address, port))
         client.send(b"?")
         await readable(client)
-        data, _, ttl = received(client)
-        return f"{data.decode()} {ttl}"
+        got = received(client)
+        return f"{got.data.decode()} {got.ttl}"
 
 
 async def icmp(address: str, _: int) -> str:
@@ -149,9 +167,9 @@ async def icmp(address: str, _: int) -> str:
         client.send(echo(request, number))
         while True:
             await readable(client)
-            data, _, ttl = received(client)
-            if (kind := data[header]) == reply and data[header + 4 : header + 8] == struct.pack("!HH", number, 1):
-                return f"reply {ttl}"
+            got = received(client)
+            if (kind := got.data[header]) == reply and got.data[header + 4 : header + 8] == struct.pack("!HH", number, 1):
+                return f"reply {got.ttl}"
             if kind in (1, 3):
                 return "unreachable"
 
@@ -183,7 +201,7 @@ async def answered(address: str, size: int) -> bool:
             client.connect((address, PLAIN))
             client.send(bytes(size - HEADERS[family]))
             await asyncio.wait_for(readable(client), 1)
-            return bool(received(client)[0])
+            return bool(received(client).data)
         except OSError:  # a TimeoutError is one
             return False
 

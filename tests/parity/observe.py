@@ -192,7 +192,7 @@ class Look:
         return self.probed(dict.fromkeys(self.places, probes), patience)
 
     def ports(self, patience: float) -> Rows:
-        """Every published port, on every address of the host's: from inside, its loopback too."""
+        """Every published port on every address of the host's, from there on its loopback too; and what is behind it."""
         own = {address: owner for address, owner in self.targets().items() if owner.startswith("host/")}
         ports = [each[:2] for service in self.compose.services for each in published(service)]
         probes = {
@@ -203,14 +203,21 @@ class Look:
             ]
             for place in self.places
         }  # fmt: skip
-        return self.probed(probes, patience)
+        behind = [
+            (protocol, address, port, Row("ports", place, f"-> {owner} IPv{ip_address(address).version} {port}/{protocol}"))
+            for service in self.compose.services
+            for protocol, _, port in published(service)
+            for address, owner in self.targets().items() if owner.startswith(f"{service.name}/")
+            for place in ["{}"]
+        ]  # fmt: skip
+        return self.probed({place: asked + behind for place, asked in probes.items()}, patience)
 
     def probed(self, probes: Mapping[str, list[tuple[str, str, int, Row]]], patience: float) -> Rows:
         jobs = {
             place: {"probe": [each[:3] for each in asked], "patience": patience} for place, asked in probes.items()
         }
         return {
-            Row(row.group, row.subject, row.what.format(place)): self.named(answer)
+            Row(row.group, row.subject.format(place), row.what.format(place)): self.named(answer)
             for place, answers in self.side.ask(jobs).items()
             for (*_, row), answer in zip(probes[place], answers, strict=True)
         }

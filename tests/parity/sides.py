@@ -30,7 +30,7 @@ for network in 10.0.0.0/8 172.16.0.0/12; do ip -n client route add $network via 
 ip -n client route add fd00::/8 via 2001:db8::1
 ip netns add fresh
 printf '127.0.0.1\\tlocalhost\\n' >/etc/hosts
-echo nameserver 192.0.2.2 >/etc/resolv.conf
+printf "nameserver 192.0.2.2\\noptions timeout:1 attempts:1\\n" >/etc/resolv.conf
 """
 OPTIONS = "--experimental --ip6tables"  # what became the default in Docker 27
 SLEEP = "/bin/busybox sleep 1000000"
@@ -72,7 +72,7 @@ class Side:
         self.agents: dict[str, Agent] = {}
 
     def start(self, compose: Compose) -> None: ...
-    def stop(self, compose: Compose) -> None: ...
+    def stop(self) -> None: ...
 
     def entry(self, service: str) -> str:
         """The words that run a command in a service, with its files."""
@@ -98,7 +98,7 @@ class Side:
             for agent in self.agents.values():
                 agent.end()
             self.agents.clear()
-            self.stop(compose)
+            self.stop()
 
     def ask(self, jobs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """Asks in several places at once."""
@@ -137,11 +137,9 @@ class Docker(Side):
         found = json.loads(self.machine.ok(f"docker network inspect {networks}"))
         self.devices = {each["Name"]: f"br-{each['Id'][:12]}" for each in found} | {"docker0": "docker0"}
 
-    def stop(self, compose: Compose) -> None:
-        names = " ".join(service.name for service in compose.services)
-        self.machine.ok(f"docker rm --force {names}")
-        if compose.networks:
-            self.machine.ok(f"docker network rm {' '.join(network.name for network in compose.networks)}")
+    def stop(self) -> None:
+        self.machine.ok("docker ps --all --quiet | xargs --no-run-if-empty docker rm --force")
+        self.machine.ok("docker network prune --force")
 
     def entry(self, service: str) -> str:
         """Into the container's network and host name, with its files in the place of the machine's."""
@@ -159,7 +157,7 @@ class Labctl(Side):
     def start(self, compose: Compose) -> None:
         self.machine.up(self.machine.topology("lab", labctl_topology(compose)))
 
-    def stop(self, compose: Compose) -> None:
+    def stop(self) -> None:
         self.machine.prove_clean()
 
     def entry(self, service: str) -> str:

@@ -5,7 +5,8 @@ An isolated lab is out of reach of nearly all of it, and the remedies say so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
 from ipaddress import IPv4Network, ip_network
@@ -50,6 +51,15 @@ def _firewalls(host: Host) -> Iterator[Finding]:
         yield warning(
             f"{who} drops what a lab forwards, unless a rule lets it through: {named}.", _let_through(keeper, chains)
         )
+
+
+def blocked(host: Host, bridges: Sequence[str]) -> Iterator[Finding]:
+    """What a lab that is up on this machine should know: who drops what its bridges forward."""
+    for finding in _firewalls(host):
+        lines = finding.remedy.splitlines()
+        named = [line for line in lines if "BRIDGE" not in line]
+        each = [line.replace("BRIDGE", bridge) for bridge in bridges for line in lines if "BRIDGE" in line]
+        yield replace(finding, remedy="\n".join([*named, *each]))
 
 
 def _running(host: Host) -> list[str]:

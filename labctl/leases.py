@@ -131,7 +131,8 @@ def host_port(leases: Leases, node: str, publish: Publish, port: int) -> int:
 
 
 def _port_name(node: str, publish: Publish, port: int) -> str:
-    return f"{node}/{publish.host_ip or '*'}/{port}/{publish.protocol}"
+    first, last = publish.host_ports or EPHEMERAL
+    return f"{node}/{publish.host_ip or '*'}:{first}-{last}/{port}/{publish.protocol}"
 
 
 def _host_ports(topology: Topology, held: Mapping[str, int], taken: frozenset[tuple[str, int]]) -> dict[str, int]:

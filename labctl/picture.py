@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
-from labctl.state import HOST, Service, natural
+from labctl.state import HOST, Published, Service, natural
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,8 @@ class Picture:
     host: Inside
     nodes: tuple[Inside, ...] = ()  # in natural order
     rules: str = ""  # the lab's nftables table as nft lists it, with counters
+    ports: tuple[Published, ...] = ()
+    held: bool = True  # the process that holds these ports is there
 
     @property
     def everywhere(self) -> tuple[Inside, ...]:

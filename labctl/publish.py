@@ -26,7 +26,7 @@ class Opened:
 def published(topology: Topology, leases: Leases) -> tuple[Published, ...]:
     """Every port of the host that leads to a node, in the file's order."""
     bridges = {bridge.name: bridge for bridge in topology.bridges}
-    return tuple(found for node in topology.nodes if node.ports for found in _of(node, bridges, leases))
+    return tuple(dict.fromkeys(found for node in topology.nodes if node.ports for found in _of(node, bridges, leases)))
 
 
 def opened(topology: Topology, leases: Leases) -> tuple[Opened, ...]:

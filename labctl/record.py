@@ -47,7 +47,7 @@ KINDS: dict[type, tuple[str, ...]] = {
 @dataclass(frozen=True)
 class Leases:
     """What a lab holds. Keys are `node/interface` for indexes, `node/bridge/version` for addresses, and
-    `node/address of the host/port/protocol` for the host's ports."""
+    `node/address:first-last/port/protocol` for the host's ports, out of a span."""
 
     group: int = 0
     indexes: Mapping[str, int] = field(default_factory=dict)

@@ -8,7 +8,6 @@ ends only its own chain, so a drop in the host's other tables still counts.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from labctl.ownership import table_mark
@@ -80,19 +79,6 @@ def _port_sets(published: Iterable[Published], opened: Iterable[Opened], version
 
 def _any(address: IPAddress) -> bool:
     return address.is_unspecified
-
-
-def translations(text: str) -> set[Translation]:
-    """The published ports of a table, in this module's words or as nft lists them."""
-    found = re.findall(r"map published[46](?:_at)? \{[^}]*?elements = \{([^}]*)\}", text)
-    return {_translation(element) for each in found for element in each.split(",") if element.strip()}
-
-
-def _translation(element: str) -> Translation:
-    key, _, target = element.partition(" : ")
-    *where, protocol, host_port = (word.strip() for word in key.split(" . "))
-    ip, port = (word.strip() for word in target.split(" . "))
-    return protocol, where[0] if where else "", int(host_port), ip, int(port)
 
 
 def _quoted(name: str) -> str:

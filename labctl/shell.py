@@ -30,6 +30,7 @@ from labctl.state import (
     Service,
     Sysctl,
 )
+from labctl.translation import stale
 
 MACHINES = Names()  # of a lab on the machine's own host
 PROXY = ("python3", "-IS", str(Path(__file__).with_name("linux") / "proxy.py"))
@@ -90,6 +91,7 @@ def _add(op: Add, names: Names) -> Iterator[str]:
             yield f"{_ip(route.node, names)} route add {_route(route)}"
         case Ruleset() as ruleset:
             yield f"{_inside(HOST, names)}nft -f - <<'NFT'\n{ruleset.text}NFT"
+            yield from _forget("", ruleset.text, names)
         case Proxy() as proxy:
             words = [proxy.mark, f"setsid {_inside(HOST, names)}{shlex.join(PROXY)}", *map(spec, proxy.ports)]
             yield f"{' '.join(words)} </dev/null >/dev/null 2>&1 &"
@@ -218,6 +220,7 @@ def _remove(op: Remove, names: Names) -> Iterator[str]:
             yield f"{_ip(route.node, names)} route del {_route(route)}"
         case Ruleset() as ruleset:
             yield f"{_inside(HOST, names)}nft delete table inet {ruleset.table}"
+            yield from _forget(ruleset.text, "", names)
         case Proxy() as proxy:
             yield _kill("$(ls /proc | grep '^[0-9]')", proxy.mark)
         case File() as file:
@@ -225,6 +228,15 @@ def _remove(op: Remove, names: Names) -> Iterator[str]:
         case Service() as service:
             mark = dict(service.environment)[SERVICE]
             yield _kill(f"$(ip netns pids {shlex.quote(names.netns(service.node))})", f"{SERVICE}={mark}")
+
+
+def _forget(before: str, after: str, names: Names) -> Iterator[str]:
+    """Flows that NAT would go on to translate as before, or not at all."""
+    gone, come = stale(before, after)
+    flows = {f"-p {protocol} --orig-port-dst {port} --reply-src {ip}" for protocol, _, port, ip, _ in gone}
+    flows |= {f"-p {protocol} --orig-port-dst {port}" for protocol, _, port, _, _ in come if protocol == "udp"}
+    for flow in sorted(flows):
+        yield f"{_inside(HOST, names)}conntrack -D {flow} 2>/dev/null || :"
 
 
 def _kill(pids: str, mark: str) -> str:
@@ -240,8 +252,9 @@ def _change(op: Change, names: Names) -> Iterator[str]:
                 yield from _set_port(old, new, names)
             if before.stp != link.stp:
                 yield f"{_ip(link.node, names)} link set {link.ends[0].name} type bridge stp_state {int(link.stp)}"
-        case _, Ruleset() as ruleset:
+        case Ruleset() as old, Ruleset() as ruleset:
             yield f"{_inside(HOST, names)}nft -f - <<'NFT'\n{ruleset.replacement}NFT"
+            yield from _forget(old.text, ruleset.text, names)
         case _, Route() as route:
             yield f"{_ip(route.node, names)} route replace {_route(route)}"
         case _:

@@ -24,7 +24,7 @@ PICTURE = """
   plan    : plan shell                                        : nouns base
   text    : topology shipped checks wiring addressing publishing names
             draft notation shape document syntax              : nouns base
-  nouns   : state picture written                             : base
+  nouns   : state picture written translation                 : base
   base    : __init__ errors                                   :
 """
 PURE = {"view", "fit", "record", "plan", "meaning", "text", "nouns", "base"}

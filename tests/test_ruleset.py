@@ -5,8 +5,9 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from labctl.publish import Opened
-from labctl.ruleset import ruleset, translations
+from labctl.ruleset import ruleset
 from labctl.state import Published
+from labctl.translation import translations
 from labctl.written import Bridge
 
 LISTED = """table inet labctl-lab {

@@ -30,7 +30,7 @@ from labctl.picture import (
     mates,
     pairs,
 )
-from labctl.state import Service
+from labctl.state import Published, Service
 from labctl.view.data import ps_data, show_data
 from labctl.view.page import Page, size
 from labctl.view.ps import Unreadable, ps
@@ -116,9 +116,20 @@ def port(number: int) -> Interface:
     return veth(f"veth{number:07x}", index, index - 1, f"56:e5:92:e8:77:{number:02x}", master="docker0")
 
 
+PUBLISHED = tuple(
+    Published("container1", protocol, ip_address(host_ip), host_port, ip_address("172.17.0.2"), port)
+    for protocol, host_ip, host_port, port in (
+        ("tcp", "0.0.0.0", 8080, 80),
+        ("tcp", "::", 8080, 80),
+        ("udp", "127.0.0.1", 5353, 53),
+    )
+)
+
+
 def two_containers() -> Picture:
     nodes = (container(1, (4711,)), container(2, (4712, 4713)))
-    return Picture("two-containers", "/srv/two-containers.yaml", False, host(port(1), port(2)), nodes, RULES)
+    ends = host(port(1), port(2))
+    return Picture("two-containers", "/srv/two-containers.yaml", False, ends, nodes, RULES, PUBLISHED)
 
 
 def crowd() -> Picture:
@@ -130,7 +141,7 @@ def half_dead() -> Picture:
     """The second namespace is gone, and with it its veth pair; in the first the server has ended."""
     lost = replace(container(2), there=False, interfaces=(), routes=(), neighbours=())
     picture = two_containers()
-    return replace(picture, isolated=True, host=host(port(1)), nodes=(container(1), lost), rules="")
+    return replace(picture, isolated=True, host=host(port(1)), nodes=(container(1), lost), rules="", held=False)
 
 
 def cable() -> Picture:

@@ -119,7 +119,7 @@ def show(
     sections: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SECTION]...", help="links bridges addresses routes neighbours counters services rules"
+            metavar="[SECTION]...", help="links bridges addresses routes ports neighbours counters services rules"
         ),
     ] = None,
     as_json: Json = False,

@@ -9,10 +9,11 @@ import time
 from labctl import lab
 from labctl.cli.files import topology
 from labctl.lab import Draft
+from labctl.linux.nft import others_forward
 from labctl.linux.rootless import admit, admit_to_change
 from labctl.plan import Op, Plan
 from labctl.shell import script, shell
-from labctl.state import HOST, Address, Names, State
+from labctl.state import HOST, Address, Link, Names, Published, State
 
 SHORT = 16  # lines of a list that still fits a screen with what is around it
 
@@ -26,6 +27,7 @@ def run(file: str, isolated: bool = False, dry_run: bool = False, verbose: bool 
     begun = time.monotonic()
     done = lab.up(wanted, isolated or None, _tell(verbose), lambda: _waiting(wanted.name))
     _finish(done, time.monotonic() - begun, verbose)
+    _warn(done)
 
 
 def plan(file: str, isolated: bool = False, as_json: bool = False, exit_code: bool = False) -> None:
@@ -78,6 +80,18 @@ def _finish(done: Draft, seconds: float, verbose: bool) -> None:
     _say("try", "  labctl show", *([f"  labctl exec {nodes[0]} -- ip route"] if nodes else []), f"  labctl down {name}")
 
 
+def _warn(done: Draft) -> None:
+    """Somebody else's firewall that drops what the lab forwards: nothing of the lab's own can change that."""
+    bridges = [item.ends[0].name for item in done.wanted.items if isinstance(item, Link) and item.kind == "bridge"]
+    if done.record.isolated or not bridges or not others_forward():
+        return
+    from labctl.interference import blocked  # for few machines only
+    from labctl.linux.surroundings import blocking
+
+    for finding in blocked(blocking(sorted(bridges)), sorted(bridges)):
+        _say(f"warning: {finding.what}", *(f"  {line}" for line in finding.remedy.splitlines()))
+
+
 def _operations(plan: Plan) -> str:
     return "1 operation" if len(plan) == 1 else f"{len(plan)} operations"
 
@@ -95,14 +109,23 @@ def _members(state: State) -> list[str]:
             place = ("", item.dev) if item.node == HOST else (item.node, item.dev)
             addresses.setdefault(place, []).append(str(item.interface if item.node == HOST else item.interface.ip))
     rows: dict[str, list[str]] = {node: [] for node in state.nodes()}
+    ports = {(p.node, f"{_outside(p)}{p.host_port}->{p.port}/{p.protocol}"): None for p in state.published}
     bridges = {dev: sorted(found) for (node, dev), found in addresses.items() if not node}
     for (node, dev), found in sorted(addresses.items()):
         if node:
             rows[node].append(f"{dev} {' '.join(sorted(found))}")
+    for node, port in ports:
+        rows[node].append(port)
     width = max(map(len, [*bridges, *rows]), default=0)
     lines = [f"  {name:{width}}  {' '.join(found)}" for name, found in bridges.items()]
     lines += [f"  {name:{width}}  {', '.join(found)}".rstrip() for name, found in rows.items()]
     return lines if len(lines) <= SHORT else [*lines[: SHORT - 2], f"  … {len(lines) - SHORT + 1} more", lines[-1]]
+
+
+def _outside(port: Published) -> str:
+    """The address of the host, where it is a certain one; as `docker ps` writes it."""
+    host_ip = f"[{port.host_ip}]" if port.host_ip.version == 6 else port.host_ip
+    return "" if port.host_ip.is_unspecified else f"{host_ip}:"
 
 
 def _say(*lines: str) -> None:

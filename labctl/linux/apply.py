@@ -13,7 +13,7 @@ from contextlib import suppress
 from subprocess import Popen
 
 from labctl.errors import KernelError
-from labctl.linux import nft, ports, services, sysctls
+from labctl.linux import conntrack, nft, ports, services, sysctls
 from labctl.linux.messages import Indexes, messages
 from labctl.linux.netlink import GONE
 from labctl.linux.place import NETNS, Interrupted, Namespaces, Place, stop
@@ -21,6 +21,7 @@ from labctl.linux.processes import end_node
 from labctl.plan import Add, Change, Op, Plan, Remove
 from labctl.shell import link_local_address, link_local_settings, shell
 from labctl.state import HOST, Address, File, Names, Namespace, Proxy, Ruleset, Sysctl
+from labctl.translation import stale
 
 CAUSES = {
     errno.EPERM: "labctl needs CAP_NET_ADMIN and CAP_SYS_ADMIN here: run it as root.",
@@ -179,6 +180,7 @@ class Worker:
                 raise self._error(op, errno.EINVAL, complaint)
             self._namespaces.enter(HOST)
             self.rules_as_listed = nft.listing(op.item.table) if isinstance(op.item, Ruleset) else ""
+            self._try(op, lambda: conntrack.forget(*stale(*_texts(op))))
 
     def _held(self) -> None:
         """The published ports are held. The proxy starts while the rest is built (25 ms)."""
@@ -195,6 +197,19 @@ class Worker:
         (folder / file.name).write_text(file.text)
         if file.name == "hostname":
             services.rename(self._namespaces.place, file.node, file.text.strip())
+
+
+def _texts(op: Op) -> tuple[str, str]:
+    """The rules before and after an operation."""
+    now = op.before if isinstance(op, Change) else op.item
+    text = now.text if isinstance(now, Ruleset) else ""
+    match op:
+        case Change(_, Ruleset() as after):
+            return text, after.text
+        case Remove():
+            return text, ""
+        case _:
+            return "", text
 
 
 def name(place: Place, namespace: Namespace) -> None:

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface, ip_net
 from typing import Any
 
 from labctl.errors import LabError
-from labctl.linux import netlink, processes
+from labctl.linux import netlink, ports, processes
 from labctl.linux.observe import AF_INET, AF_INET6
 from labctl.linux.place import Namespaces, Place, exists, in_thread
 from labctl.ownership import HostLink, ours
@@ -77,7 +77,10 @@ def _look(record: Record, place: Place) -> Picture:
     status = _status(record, pids)
     with Namespaces(place) as namespaces:
         host, *rest = (_inside(node, record, namespaces, pids.get(node, []), status) for node in (HOST, *nodes))
-        return Picture(record.lab, record.file, record.isolated, host, tuple(rest))
+        held = ports.runs(place) if record.state.published else True
+        return Picture(
+            record.lab, record.file, record.isolated, host, tuple(rest), ports=record.state.published, held=held
+        )
 
 
 def _status(record: Record, pids: Mapping[str, list[int]]) -> dict[str, tuple[Status, ...]]:

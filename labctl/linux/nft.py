@@ -9,12 +9,15 @@ import socket
 import struct
 import subprocess
 from contextlib import suppress
+from pathlib import Path
 
 from labctl.errors import LabError
-from labctl.linux.netlink import HEADER, NLM_F_REQUEST, NLMSG_ERROR, attribute
+from labctl.linux.netlink import HEADER, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, attribute
 
-NFNL_SUBSYS_NFTABLES, NFT_MSG_GETTABLE, NFPROTO_INET = 10, 1, 1
+NFNL_SUBSYS_NFTABLES, NFT_MSG_GETTABLE, NFT_MSG_GETCHAIN, NFPROTO_INET = 10, 1, 4, 1
 NFTA_TABLE_NAME, NFTA_TABLE_USERDATA = 1, 6
+NFTA_CHAIN_TABLE, NFTA_CHAIN_HOOK, NFTA_HOOK_HOOKNUM = 1, 4, 1
+NF_INET_FORWARD = 2
 NETLINK_NETFILTER = 12
 
 
@@ -69,6 +72,34 @@ def comment(table: str) -> str | None:
             return data[2 : 2 + length].rstrip(b"\0").decode(errors="replace")
         data = data[2 + length :]
     return ""
+
+
+def others_forward() -> bool:
+    """Whether anybody but labs has rules for forwarded packets."""
+    legacy = [Path(f"/proc/net/{family}_tables_names") for family in ("ip", "ip6")]
+    old = any(path.exists() and path.read_text() for path in legacy)
+    return old or any(not table.startswith("labctl-") for table in _forward_tables())
+
+
+def _forward_tables() -> set[str]:
+    """The tables that look at forwarded packets: one question to the kernel, no process."""
+    payload = struct.pack("=BBH", 0, 0, 0)
+    type_ = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN
+    found: set[str] = set()
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as kernel:
+        kernel.send(HEADER.pack(HEADER.size + len(payload), type_, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + payload)
+        while answer := kernel.recv(1 << 20):
+            at = 0
+            while at < len(answer):
+                length, kind = struct.unpack_from("=IH", answer, at)
+                if kind in (NLMSG_DONE, NLMSG_ERROR):
+                    return found
+                chain = answer[at + HEADER.size + 4 : at + length]
+                hook = attribute(attribute(chain, 0, NFTA_CHAIN_HOOK), 0, NFTA_HOOK_HOOKNUM)
+                if hook == struct.pack("!I", NF_INET_FORWARD):
+                    found.add(attribute(chain, 0, NFTA_CHAIN_TABLE).rstrip(b"\0").decode(errors="replace"))
+                at += length + -length % 4
+    return found
 
 
 def _start(*words: str) -> subprocess.Popen[str]:

@@ -57,6 +57,11 @@ def running(place: Place, expected: Proxy) -> Iterator[Proxy]:
         yield expected if digests == [f"{DIGEST}={digest(expected)}".encode()] else Proxy(place.lab)
 
 
+def runs(place: Place) -> bool:
+    """Whether the lab has a proxy at all."""
+    return bool(_pids(place.lab))
+
+
 def end(lab: str) -> list[int]:
     """Ends the lab's proxy; answers what is still there."""
     return end_marked(lab, Proxy(lab).mark.encode())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,28 @@ def host(root: bool) -> Host:
 def _chains() -> tuple[Chain, ...] | None:
     listed = output("nft", "-j", "list", "ruleset")
     return None if listed is None else (*chains(json.loads(listed)), *_legacy())
+
+
+def blocking(bridges: Sequence[str]) -> Host:
+    """Of the machine only what drops the forwarded packets of some bridges, and who keeps it.
+
+    A table that names every one of the bridges is taken to let them through.
+    """
+    listed = output("nft", "-j", "list", "ruleset")
+    ruleset = json.loads(listed) if listed else {"nftables": []}
+    told: dict[tuple[str, str], str] = {}
+    for rule in (item["rule"] for item in ruleset["nftables"] if "rule" in item):
+        table = rule["family"], rule["table"]
+        told[table] = told.get(table, "") + json.dumps(rule["expr"])
+    found = [*chains(ruleset), *_legacy()]
+    for chain in found:
+        if chain.family.endswith("-legacy"):
+            told[chain.family, chain.table] = output(chain.family, "-S") or ""
+    words = [re.compile(rf"\b{re.escape(bridge)}\b") for bridge in bridges]
+    strict = [c for c in found if not all(word.search(told.get((c.family, c.table), "")) for word in words)]
+    if not strict:
+        return Host()
+    return Host(tuple(strict), services=frozenset(_services()), ufw=_ufw(text("/etc/ufw/ufw.conf")))
 
 
 def chains(ruleset: Any) -> Iterator[Chain]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from labctl.errors import KernelError, LabError
-from labctl.linux import netlink, nft, store
+from labctl.linux import conntrack, netlink, nft, store
 from labctl.linux.netlink import GONE
 from labctl.linux.place import Namespaces, Place, in_thread, mounted
 from labctl.linux.processes import end_all, kept
@@ -20,6 +20,7 @@ from labctl.linux.sysctls import write
 from labctl.ownership import found_before, ours
 from labctl.record import Record
 from labctl.state import HOST
+from labctl.translation import translations
 
 Step = Callable[[], None]
 
@@ -92,11 +93,13 @@ def _host(record: Record, place: Place) -> None:
         comment = nft.comment(table)
         has_mark = comment is not None and found_before(comment, record.lab) is not None
         loaded = comment is not None and bool(record.rules_as_listed)  # and somebody wrote another table over it
+        published = translations(nft.listing(table)) if has_mark and record.state.published else set()
         rules = nft.delete(table) if has_mark or loaded else None
         try:
             _delete_links(record, namespaces)
         finally:
             complaint = rules.finish() if rules else ""
+            conntrack.forget(published, set())
     if complaint:
         raise KernelError(f"nft delete table inet {table}", 0, complaint)
 

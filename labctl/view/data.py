@@ -142,6 +142,22 @@ def _counters(picture: Picture) -> list[Data]:
     ]
 
 
+def _ports(picture: Picture) -> list[Data]:
+    return [
+        {
+            "node": port.node,
+            "protocol": port.protocol,
+            "host_ip": str(port.host_ip),
+            "host_port": port.host_port,
+            "ip": str(port.ip),
+            "port": port.port,
+            "by": "nat" if port.translated else "proxy",
+            "held": picture.held,
+        }
+        for port in picture.ports
+    ]
+
+
 def _services(picture: Picture) -> list[Data]:
     return [
         {"node": status.service.node, **_status(status), "command": list(status.service.command)}
@@ -159,6 +175,7 @@ READ: dict[str, Callable[[Picture], Any]] = {
     "bridges": _bridges,
     "addresses": _addresses,
     "routes": _routes,
+    "ports": _ports,
     "neighbours": _neighbours,
     "counters": _counters,
     "services": _services,

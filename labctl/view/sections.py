@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from labctl.picture import End, Hop, Inside, Interface, Neighbour, Pair, Picture, RouteEntry, Status, Traffic, pairs
-from labctl.state import HOST
+from labctl.state import HOST, Published
 from labctl.view.page import CYAN, DIM, WIDTH, Page, Row, always, by_state, size, wrapped
 
 Section = Callable[[Picture, Page], list[str]]
@@ -169,6 +169,27 @@ def _service(status: Status, page: Page) -> Row:
     return service.node, service.name, status.state, ",".join(map(str, status.pids)) or "-", shown
 
 
+def ports(picture: Picture, page: Page) -> list[str]:
+    """As `docker port` prints them, and how each is served."""
+    rows = [
+        (port.node, f"{port.port}/{port.protocol} -> {_outside(port)}", _served(port, picture))
+        for port in picture.ports
+    ]
+    lines = page.beginning(_named_once(rows), _more(picture, "ports"), NODE | {2: by_state})
+    return [page.heading("Published ports", "docker port"), *lines]
+
+
+def _outside(port: Published) -> str:
+    host_ip = f"[{port.host_ip}]" if port.host_ip.version == 6 else port.host_ip
+    return f"{host_ip}:{port.host_port}"
+
+
+def _served(port: Published, picture: Picture) -> str:
+    if not picture.held:
+        return "not held: the proxy is gone"
+    return "NAT" if port.translated else "proxy"
+
+
 def rules(picture: Picture, page: Page) -> list[str]:
     """The lab's nftables table; a line that is too long is continued as nft itself reads it."""
     text = picture.rules.expandtabs(2).rstrip()
@@ -192,12 +213,12 @@ def _ours_first(inside: Inside) -> list[Interface]:
     return sorted(inside.interfaces, key=lambda interface: not interface.ours)
 
 
-def _named_once(rows: Iterable[tuple[str, str]]) -> list[Row]:
+def _named_once(rows: Iterable[Row]) -> list[Row]:
     """The node's name only in the first of its rows."""
     named: list[Row] = []
     last = None
-    for node, text in rows:
-        named.append((node if node != last else "", text))
+    for node, *cells in rows:
+        named.append((node if node != last else "", *cells))
         last = node
     return named
 
@@ -211,9 +232,10 @@ SECTIONS: dict[str, Section] = {
     "bridges": bridges,
     "addresses": addresses,
     "routes": routes,
+    "ports": ports,
     "neighbours": neighbours,
     "counters": counters,
     "services": services,
     "rules": rules,
 }
-OVERVIEW = ("links", "bridges", "addresses", "routes", "services")
+OVERVIEW = ("links", "bridges", "addresses", "routes", "ports", "services")

@@ -15,7 +15,8 @@ def show(picture: Picture, sections: Sequence[str] = (), *, colour: bool = False
     """Without sections the overview, in which long lists are cut short."""
     page = Page(colour, whole=bool(sections))
     blocks = [_title(picture, page)]
-    blocks += [SECTIONS[name](picture, page) for name in sections or OVERVIEW]
+    overview = [name for name in OVERVIEW if name != "ports" or picture.ports]
+    blocks += [SECTIONS[name](picture, page) for name in sections or overview]
     if not sections:
         blocks.append(_more(picture, page))
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"

@@ -1,0 +1,149 @@
+"""The kernel's connection tracking, in the network namespace of the calling thread: flows that have to be forgotten.
+
+NAT is chosen for the first packet of a flow only. A UDP flow that goes on keeps the way of a port that is published no
+more, or misses one that is published now (moby#8795). Messages: include/uapi/linux/netfilter/nfnetlink_conntrack.h.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from labctl.linux.netlink import HEADER, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, attribute
+from labctl.translation import Translation
+
+NETLINK_NETFILTER, NFNL_SUBSYS_CTNETLINK = 12, 1
+IPCTNL_MSG_CT_GET, IPCTNL_MSG_CT_DELETE = 1, 2
+CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_ID, CTA_ZONE = 1, 2, 12, 18
+CTA_TUPLE_IP, CTA_TUPLE_PROTO = 1, 2
+CTA_IP_SRC, CTA_IP_DST = (1, 3), (2, 4)  # of IPv4, of IPv6
+CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT = 1, 2, 3
+NLA_F_NESTED = 0x8000
+PROTOCOLS = {6: "tcp", 17: "udp"}
+
+
+@dataclass(frozen=True)
+class Tuple:
+    """One direction of a flow."""
+
+    protocol: str
+    source: str
+    destination: str
+    source_port: int
+    destination_port: int
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A TCP or UDP flow; `identity` are the attributes by which the kernel finds it again."""
+
+    family: int
+    original: Tuple
+    reply: Tuple
+    identity: bytes
+
+    @property
+    def translated(self) -> bool:
+        ends = (
+            (self.original.source, self.original.source_port),
+            (self.original.destination, self.original.destination_port),
+        )
+        return ends != (
+            (self.reply.destination, self.reply.destination_port),
+            (self.reply.source, self.reply.source_port),
+        )
+
+
+def forget(gone: set[Translation], come: set[Translation]) -> None:
+    """Deletes the flows that lead where published ports led that are gone, and those that a new one should have.
+
+    Of the latter only UDP flows that nothing translated: those of a program on the host, or to a closed port.
+    """
+    if gone or come:
+        old = {(protocol, port, ip, inside) for protocol, _, port, ip, inside in gone}
+        new = {(protocol, port) for protocol, _, port, _, _ in come if protocol == "udp"}
+
+        def stale(flow: Flow) -> bool:
+            to = flow.original.protocol, flow.original.destination_port
+            led = (*to, flow.reply.source, flow.reply.source_port) in old
+            return led or (to in new and not flow.translated)
+
+        delete(stale)
+
+
+def delete(unwanted: Callable[[Flow], bool]) -> None:
+    """Deletes the flows that are unwanted. Raises OSError."""
+    with _socket() as kernel:
+        for flow in filter(unwanted, _tracked(kernel)):
+            kernel.send(_message(IPCTNL_MSG_CT_DELETE, NLM_F_ACK, flow.family, flow.identity))
+            kernel.recv(1 << 16)  # a flow that has just ended is as good as deleted
+
+
+def tracked() -> list[Flow]:
+    """All TCP and UDP flows. Raises OSError."""
+    with _socket() as kernel:
+        return _tracked(kernel)
+
+
+def _socket() -> socket.socket:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
+
+
+def _tracked(kernel: socket.socket) -> list[Flow]:
+    return [flow for family in (socket.AF_INET, socket.AF_INET6) for flow in _flows(kernel, family)]
+
+
+def _message(kind: int, flags: int, family: int, attributes: bytes = b"") -> bytes:
+    payload = struct.pack("=BBH", family, 0, 0) + attributes
+    type_ = NFNL_SUBSYS_CTNETLINK << 8 | kind
+    return HEADER.pack(HEADER.size + len(payload), type_, NLM_F_REQUEST | flags, 1, 0) + payload
+
+
+def _flows(kernel: socket.socket, family: int) -> Iterator[Flow]:
+    kernel.send(_message(IPCTNL_MSG_CT_GET, NLM_F_DUMP, family))
+    while True:
+        answer = kernel.recv(1 << 20)
+        at = 0
+        while at < len(answer):
+            length, type_ = struct.unpack_from("=IH", answer, at)
+            if type_ == NLMSG_DONE:
+                return
+            if type_ == NLMSG_ERROR:
+                raise OSError(
+                    -struct.unpack_from("=i", answer, at + HEADER.size)[0], "connection tracking cannot be read"
+                )
+            if flow := _flow(answer[at : at + length], family):
+                yield flow
+            at += length + -length % 4
+
+
+def _flow(message: bytes, family: int) -> Flow | None:
+    start = HEADER.size + 4
+    original, reply = (attribute(message, start, kind) for kind in (CTA_TUPLE_ORIG, CTA_TUPLE_REPLY))
+    one, other = _tuple(original), _tuple(reply)
+    if not one or not other:
+        return None
+    identity = _attribute(CTA_TUPLE_ORIG | NLA_F_NESTED, original)
+    identity += b"".join(_attribute(k, value) for k in (CTA_ID, CTA_ZONE) if (value := attribute(message, start, k)))
+    return Flow(family, one, other, identity)
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def _tuple(nested: bytes) -> Tuple | None:
+    """None for a protocol without ports."""
+    addresses, protocol = attribute(nested, 0, CTA_TUPLE_IP), attribute(nested, 0, CTA_TUPLE_PROTO)
+    name = PROTOCOLS.get(attribute(protocol, 0, CTA_PROTO_NUM)[0])
+    if not name:
+        return None
+    source, destination = (
+        str(ip_address(attribute(addresses, 0, kinds[0]) or attribute(addresses, 0, kinds[1])))
+        for kinds in (CTA_IP_SRC, CTA_IP_DST)
+    )
+    ports = (struct.unpack("!H", attribute(protocol, 0, kind))[0] for kind in (CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT))
+    return Tuple(name, source, destination, *ports)

@@ -103,7 +103,7 @@ def _ways_in(topology: Topology, context: Context, found: Mapping[str, str]) -> 
     for bridge in topology.bridges:
         if any(ip in subnet for ip in local for subnet in bridge.subnets):
             yield Sysctl(HOST, f"net.ipv4.conf.{_dotless(bridge.name)}.route_localnet", "1")
-        if context.ipv6 and any(subnet.version == 6 for subnet in bridge.subnets):
+        if context.ipv6 and (bridge.mtu or MTU) >= IPV6_MTU:  # or a node could make itself the machine's router
             yield Sysctl(HOST, f"net.ipv6.conf.{_dotless(bridge.name)}.accept_ra", "0")
 
 

@@ -165,13 +165,12 @@ async def icmp(address: str, _: int) -> str:
     with new(family, socket.SOCK_RAW, protocol) as client:
         client.connect((address, 0))
         client.send(echo(request, number))
+        answer = struct.pack("!HH", number, 1)
         while True:
             await readable(client)
             got = received(client)
-            if (kind := got.data[header]) == reply and got.data[header + 4 : header + 8] == struct.pack("!HH", number, 1):
+            if got.data[header] == reply and got.data[header + 4 : header + 8] == answer:
                 return f"reply {got.ttl}"
-            if kind in (1, 3):
-                return "unreachable"
 
 
 def echo(request: int, number: int) -> bytes:
@@ -238,7 +237,7 @@ def resolved(name: str) -> list[list[str]]:
 async def work(job: dict[str, Any]) -> object:
     match job:
         case {"probe": probes, "patience": patience}:
-            return await asyncio.gather(*(probe(*each, patience) for each in probes))
+            return await asyncio.gather(*(probe(kind, to, port, patience) for kind, to, port in probes))
         case {"largest": addresses}:
             return [await largest(address) for address in addresses]
         case {"names": names}:

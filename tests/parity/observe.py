@@ -7,11 +7,13 @@ lot does not matter there; that it was chosen at all is a row of its own.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from ipaddress import ip_address, ip_network
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, NamedTuple
 
 from kernel.machine import wait_until
+
 from parity.agent import PLAIN
 from parity.compose import Compose
 from parity.sides import Side, published
@@ -19,8 +21,7 @@ from parity.sides import Side, published
 GROUPS = ("links", "addresses", "routes", "neighbours", "sysctls", "files", "names", "reach", "ports", "mtu")
 SETTINGS = ["/proc/sys/net/ipv4", "/proc/sys/net/ipv6", "/proc/sys/net/core", "/proc/sys/net/bridge"]
 LOOPBACKS = ("127.0.0.1", "127.0.0.2", "::1")
-FLEETING = ("_timer", "timer", "stats", "promiscuity")  # attributes of a link that change by themselves
-PATIENCE = 1.0  # seconds until a probe that nothing answers is given up
+UNSEEN = ("timer", "promiscuity", "_queues")  # what of a link changes by itself, or is as many as the machine has CPUs
 
 
 class Row(NamedTuple):
@@ -33,13 +34,27 @@ class Row(NamedTuple):
 
 
 Rows = dict[Row, str]
+Probe = tuple[str, str, int, Row]  # protocol, address, port, and what the answer is to be called
 
 
-def observe(side: Side, compose: Compose) -> Rows:
-    """What there is on a side while the file's network is up."""
+@dataclass(frozen=True)
+class Target:
+    address: str
+    owner: str  # place/device
+
+    @property
+    def ip(self) -> IPv4Address | IPv6Address:
+        return ip_address(self.address)
+
+    def __str__(self) -> str:
+        return f"{self.owner} IPv{self.ip.version}"
+
+
+def observe(side: Side, compose: Compose, patience: float) -> Rows:
+    """What there is on a side while the file's network is up; `patience`: seconds for which an answer is waited for."""
     look = Look(side, compose)
     return {
-        **look.links(), **look.addresses(), **look.reach(PATIENCE), **look.ports(PATIENCE), **look.mtu(),
+        **look.links(), **look.addresses(), **look.reach(patience), **look.ports(patience), **look.mtu(),
         **look.routes(), **look.neighbours(), **look.sysctls(), **look.files(), **look.names(),
     }  # fmt: skip
 
@@ -54,10 +69,13 @@ class Look:
         self.devices = self._devices()
         self.owners = dict(self._owners())
 
+    def each(self, places: Iterable[str], job: Mapping[str, Any]) -> dict[str, Any]:
+        """The same question everywhere, at once."""
+        return self.side.ask(dict.fromkeys(places, job))
+
     def ip(self, *words: str) -> dict[str, list[dict[str, Any]]]:
         """What `ip --json` says in each place."""
-        job = {"commands": [["ip", "-json", *words]]}
-        said = self.side.ask(dict.fromkeys(self.places, job))
+        said = self.each(self.places, {"commands": [["ip", "-json", *words]]})
         return {place: [each for each in json.loads(text or "[]") if each] for place, [text] in said.items()}
 
     def _devices(self) -> dict[tuple[str, str], str]:
@@ -102,13 +120,16 @@ class Look:
         rows = {}
         for subject, _, link in self.shown():
             for what, value in flat({key: value for key, value in link.items() if key != "addr_info"}):
-                if not what.endswith(FLEETING):
-                    rows[Row("links", subject, what)] = value if what == "ifname" else self.devices.get(("host", value), value)
+                if not what.endswith(UNSEEN):
+                    own = what == "ifname"  # as it is; others' names are written as what they are
+                    rows[Row("links", subject, what)] = value if own else self.devices.get(("host", value), value)
         return rows
 
     def addresses(self) -> Rows:
         return {
-            Row("addresses", subject, f"{each['local']}/{each['prefixlen']}"): words(each, "local", "prefixlen", "label")
+            Row("addresses", subject, f"{each['local']}/{each['prefixlen']}"): words(
+                each, "local", "prefixlen", "label"
+            )
             for subject, _, link in self.shown()
             for each in link["addr_info"]
         }
@@ -137,8 +158,7 @@ class Look:
 
     def sysctls(self) -> Rows:
         """Settings that are not as in a namespace which nobody has touched; of an interface, not as its `default`."""
-        jobs = dict.fromkeys(["host", "fresh", *self.compose.servers], {"settings": SETTINGS})
-        found = self.side.ask(jobs)
+        found = self.each(["host", "fresh", *self.compose.servers], {"settings": SETTINGS})
         fresh = found.pop("fresh")
         rows = {}
         for place, settings in found.items():
@@ -151,24 +171,25 @@ class Look:
 
     def files(self) -> Rows:
         names = ["/etc/hosts", "/etc/resolv.conf", "/etc/hostname"]
-        jobs = {"read": names}
-        rows = {}
-        for place, texts in self.side.ask(dict.fromkeys(self.services, jobs)).items():
+        rows: Rows = {}
+        for place, texts in self.each(self.services, {"read": names}).items():
             for name, text in zip(names, texts, strict=True):
                 for line in text.splitlines():
                     first, _, rest = line.replace("\t", " ").partition(" ")
                     row = Row("files", f"{place} {name}", first if rest else "")
                     rows[row] = f"{rows[row]}, {rest}" if row in rows else rest or first
-        for place, [text] in self.side.ask(dict.fromkeys(self.services, {"commands": [["hostname"]]})).items():
+        for place, [text] in self.each(self.services, {"commands": [["hostname"]]}).items():
             rows[Row("files", place, "hostname")] = text.strip()
         return rows
 
     def names(self) -> Rows:
-        names = [*self.services, *(service.settings.get("hostname", "") for service in self.compose.services)]
-        names += [alias for each in self.compose.services for net in each.networks.values() for alias in net.get("aliases", ())]
-        names += [entry.partition(":")[0] for each in self.compose.services for entry in each.settings.get("extra_hosts", ())]
-        asked = sorted({"localhost", *filter(None, names)})
-        answers = self.side.ask(dict.fromkeys(self.services, {"names": asked}))
+        names = {"localhost", *self.services}
+        for service in self.compose.services:
+            names |= {service.settings["hostname"]} if "hostname" in service.settings else set()
+            names |= {entry.partition(":")[0] for entry in service.settings.get("extra_hosts", ())}
+            names |= {alias for network in service.networks.values() for alias in network.get("aliases", ())}
+        asked = sorted(names)
+        answers = self.each(self.services, {"names": asked})
         return {
             Row("names", place, f"{name} IPv{version}"): self.named(" ".join(addresses)) or "unknown"
             for place, found in answers.items()
@@ -176,64 +197,66 @@ class Look:
             for version, addresses in zip((4, 6), families, strict=True)
         }
 
-    def targets(self) -> dict[str, str]:
-        """Each address of the network that is not link-local, and whose it is."""
-        return {
-            address: owner for address, owner in self.owners.items()
-            if owner.count(":") == 0 and is_address(address) and not ip_address(address).is_link_local
-        }  # fmt: skip
+    def targets(self) -> list[Target]:
+        """Each address of the network that is not link-local."""
+        return [
+            Target(address, owner)
+            for address, owner in self.owners.items()
+            if is_address(address) and not ip_address(address).is_link_local
+        ]
 
     def reach(self, patience: float) -> Rows:
         probes = [
-            (protocol, address, PLAIN, Row("reach", protocol, "{} -> " + f"{owner} IPv{ip_address(address).version}"))
-            for address, owner in self.targets().items()
+            (protocol, target.address, PLAIN, Row("reach", protocol, f"{{}} -> {target}"))
+            for target in self.targets()
             for protocol in ("icmp", "tcp", "udp")
         ]
         return self.probed(dict.fromkeys(self.places, probes), patience)
 
     def ports(self, patience: float) -> Rows:
-        """Every published port on every address of the host's, from there on its loopback too; and what is behind it."""
-        own = {address: owner for address, owner in self.targets().items() if owner.startswith("host/")}
-        ports = [each[:2] for service in self.compose.services for each in published(service)]
-        probes = {
-            place: [
-                (protocol, address, port, Row("ports", place, f"-> {owner} IPv{ip_address(address).version} {port}/{protocol}"))
-                for protocol, port in ports
-                for address, owner in {**own, **{each: each for each in LOOPBACKS if place == "host"}}.items()
-            ]
-            for place in self.places
-        }  # fmt: skip
-        behind = [
-            (protocol, address, port, Row("ports", place, f"-> {owner} IPv{ip_address(address).version} {port}/{protocol}"))
-            for service in self.compose.services
-            for protocol, _, port in published(service)
-            for address, owner in self.targets().items() if owner.startswith(f"{service.name}/")
-            for place in ["{}"]
-        ]  # fmt: skip
-        return self.probed({place: asked + behind for place, asked in probes.items()}, patience)
+        """Every published port on every address of the host's, there on its loopback too; and what is behind it."""
+        targets = self.targets()
+        probes: dict[str, list[Probe]] = {}
+        for place in self.places:
+            fronts = [target for target in targets if target.owner.startswith("host/")]
+            fronts += [Target(address, address) for address in LOOPBACKS if place == "host"]
+            asked = probes[place] = []
+            for service in self.compose.services:
+                backs = [target for target in targets if target.owner.startswith(f"{service.name}/")]
+                for protocol, host_port, port in published(service):
+                    asked += [self._port(place, protocol, target, host_port) for target in fronts]
+                    asked += [self._port(place, protocol, target, port) for target in backs]
+        return self.probed(probes, patience)
 
-    def probed(self, probes: Mapping[str, list[tuple[str, str, int, Row]]], patience: float) -> Rows:
-        jobs = {
-            place: {"probe": [each[:3] for each in asked], "patience": patience} for place, asked in probes.items()
-        }
+    def _port(self, place: str, protocol: str, target: Target, port: int) -> Probe:
+        return protocol, target.address, port, Row("ports", place, f"-> {target} {port}/{protocol}")
+
+    def probed(self, probes: Mapping[str, list[Probe]], patience: float) -> Rows:
+        jobs = {place: {"probe": [each[:3] for each in asked], "patience": patience} for place, asked in probes.items()}
         return {
-            Row(row.group, row.subject.format(place), row.what.format(place)): self.named(answer)
+            row._replace(what=row.what.format(place)): self.named(answer)
             for place, answers in self.side.ask(jobs).items()
             for (*_, row), answer in zip(probes[place], answers, strict=True)
         }
 
     def mtu(self) -> Rows:
         """The largest UDP packet in one piece, to those on the same network and to the LAN."""
-        jobs: dict[str, list[str]] = {}
+        jobs: dict[str, list[Target]] = {}
         for place in self.compose.servers:
-            own = [ip_network(f"{a['local']}/{a['prefixlen']}", strict=False) for link in self.found[place] for a in link["addr_info"]]
-            others = [a for a, owner in self.targets().items() if not owner.startswith((f"{place}/", "host/lan"))]
-            jobs[place] = [a for a in others if self.owners[a] == "client/eth0" or any(ip_address(a) in net for net in own)]
-        answers = self.side.ask({place: {"largest": addresses} for place, addresses in jobs.items()})
+            own = [
+                ip_network(f"{each['local']}/{each['prefixlen']}", strict=False)
+                for link in self.found[place]
+                for each in link["addr_info"]
+            ]
+            jobs[place] = [
+                target for target in self.targets() if target.owner == "client/eth0"
+                or (any(target.ip in network for network in own) and not target.owner.startswith(f"{place}/"))
+            ]  # fmt: skip
+        answers = self.side.ask({place: {"largest": [each.address for each in jobs[place]]} for place in jobs})
         return {
-            Row("mtu", place, f"-> {self.owners[address]} IPv{ip_address(address).version}"): str(size)
+            Row("mtu", place, f"-> {target}"): str(size)
             for place, sizes in answers.items()
-            for address, size in zip(jobs[place], sizes, strict=True)
+            for target, size in zip(jobs[place], sizes, strict=True)
         }
 
 
@@ -262,7 +285,7 @@ def fleeting(route: Mapping[str, Any]) -> bool:
 
 
 def usually(file: str, standard: Mapping[str, str]) -> tuple[str, str, str | None]:
-    """A setting without its folder and the interface's name in it, that name, and its value where nobody has touched it."""
+    """A setting without its folder, the interface that it is of, and its value where nobody has touched it."""
     parts = file.removeprefix("/proc/sys/net/").split("/")
     if parts[1] in ("conf", "neigh") and parts[2] not in ("all", "default", "lo"):
         device, parts[2] = parts[2], "default"

@@ -16,9 +16,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks import docker
 from kernel import engine
 from kernel.machine import Machine
+
+from benchmarks import docker
 from parity.agent import DOMAIN, PLAIN
 from parity.compose import Compose, Service, docker_commands, labctl_topology
 

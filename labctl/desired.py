@@ -155,7 +155,7 @@ def _bridge(bridge: Bridge, topology: Topology, context: Context) -> Iterator[It
         bridge.mtu or MTU,
         alias=f"labctl:{topology.name}/{bridge.name}",
         group=context.leases.group,
-        link_local=any(net.version == 6 for net in bridge.subnets),
+        link_local=any(net.version == 6 and bridge.gateway(net) for net in bridge.subnets),
     )
     yield Link("bridge", (port,), stp=bridge.stp)
     for subnet in bridge.subnets:

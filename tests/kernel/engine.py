@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import docker
+from kernel import lan
 from kernel.machine import SCRATCH, Machine, wait_until
 
 PARENT = "labctl-test-"  # what the names of the daemons' control groups begin with
@@ -27,13 +28,6 @@ CGROUPS = f"""
 umount /sys && mkdir {SCRATCH}/cgroup && mount --rbind /sys/fs/cgroup {SCRATCH}/cgroup
 mount -t sysfs sysfs /sys && mount --move {SCRATCH}/cgroup /sys/fs/cgroup
 {docker.OPT}
-"""
-LAN = """
-sysctl -qw net.ipv6.conf.default.accept_dad=0
-ip netns add client
-ip link add name lan type veth peer name eth0 netns client
-ip address add 192.0.2.1/24 dev lan && ip link set lan up
-ip -n client link set lo up && ip -n client address add 192.0.2.2/24 dev eth0 && ip -n client link set eth0 up
 """
 CONTAINERS = f"""
 docker run --detach --name web --publish 8080:80 {SERVER}
@@ -72,7 +66,7 @@ def engine_machine(ground: str, options: str = "") -> Iterator[Machine]:
     machine = Machine()
     try:
         with machine:
-            machine.ok(f"set -e{CGROUPS}{ground}")
+            machine.ok(f"set -e{CGROUPS}\n{ground}")
             _start(machine, engine, options)
             yield machine
     finally:
@@ -100,7 +94,7 @@ def _start(machine: Machine, engine: docker.Engine, options: str) -> None:
 @contextmanager
 def docker_machine() -> Iterator[Machine]:
     """The machine of the picture."""
-    with engine_machine(LAN) as machine:
+    with engine_machine(lan.SETUP) as machine:
         machine.ok(f"set -e{CONTAINERS}")
         machine.start(f"exec ip netns exec client busybox httpd -f -h {SCRATCH}")
         wait_until(lambda: machine.run("ip netns exec client curl -sf http://127.0.0.1/").status == 0)

@@ -1,9 +1,7 @@
 """The two sides: a machine with a Docker engine, one with labctl, and the same LAN beyond both.
 
-client 192.0.2.2, 2001:db8::2 ── lan 192.0.2.1, 2001:db8::1 machine ── … what a Compose file says
-
-The client knows the way to all containers, so that it can try to reach them without the machine's leave. `fresh` is a
-network namespace that nobody has touched. In every place an agent (agent.py) waits for questions.
+The LAN is that of kernel/lan.py. `fresh` is a network namespace that nobody has touched. In every place an agent
+(agent.py) waits for questions.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from kernel import engine
+from kernel import engine, lan
 from kernel.machine import Machine
 
 from benchmarks import docker
@@ -24,11 +22,7 @@ from parity.agent import DOMAIN, PLAIN
 from parity.compose import Compose, Service, docker_commands, labctl_topology
 
 AGENT = Path(__file__).with_name("agent.py")
-GROUND = f"""{engine.LAN}
-ip address add 2001:db8::1/64 dev lan nodad
-ip -n client address add 2001:db8::2/64 dev eth0 nodad
-for network in 10.0.0.0/8 172.16.0.0/12; do ip -n client route add $network via 192.0.2.1; done
-ip -n client route add fd00::/8 via 2001:db8::1
+GROUND = f"""{lan.SETUP}
 ip netns add fresh
 printf '127.0.0.1\\tlocalhost\\n' >/etc/hosts
 printf "nameserver 192.0.2.2\\noptions timeout:1 attempts:1\\n" >/etc/resolv.conf
@@ -175,6 +169,6 @@ def both() -> Iterator[tuple[Docker, Labctl]]:
 @contextmanager
 def ground() -> Iterator[Machine]:
     with Machine() as machine:
-        machine.ok(f"set -e{GROUND}")
+        machine.ok(GROUND)
         machine.settle()
         yield machine

@@ -15,7 +15,7 @@ demo: ready ## two containers on docker0: up, shown, curled, taken down
 	@.ci/demo
 
 .PHONY: test
-test: ready docker ## lint, unit and kernel tests (TESTS=path: some of them)
+test: ready docker daemons ## lint, unit and kernel tests (TESTS=path: some of them)
 	@$(PYTEST) $(TESTS)
 
 .PHONY: test-unit
@@ -23,7 +23,7 @@ test-unit: venv ## everything that needs no kernel, lint included
 	@$(PYTEST) --ignore tests/kernel --ignore tests/parity
 
 .PHONY: test-kernel
-test-kernel: ready docker ## real networks in private namespaces
+test-kernel: ready docker daemons ## real networks in private namespaces
 	@$(PYTEST) tests/kernel
 
 .PHONY: test-parity
@@ -50,6 +50,10 @@ test-vm: vm-ready ## kernel tests on Debian's stock kernel, in a virtual machine
 .PHONY: docker
 docker: ready ## Debian's Docker engine, unpacked into .cache: tests run beside it
 	@.ci/setup docker
+
+.PHONY: daemons
+daemons: ## nginx, redis and dnsmasq, installed but not started: tests run them in nodes
+	@.ci/setup daemons
 
 .PHONY: bench
 bench: ready ## labctl beside `ip` commands and Docker, in one run (BENCH='--quick --setup': options)

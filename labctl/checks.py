@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from labctl.addressing import addressing
+from labctl.dependencies import dependencies
 from labctl.draft import Draft
 from labctl.errors import MAX_PROBLEMS, Problem
 from labctl.names import names
@@ -25,5 +26,6 @@ def meaning(draft: Draft) -> list[Problem]:
 def _problems(draft: Draft) -> Iterator[Problem]:
     yield from names(draft)
     yield from wiring(draft)
+    yield from dependencies(draft)
     yield from addressing(draft)
     yield from publishing(draft)

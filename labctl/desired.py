@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Network, ip_interface, ip_network
 
 from labctl.leases import address, interfaces, ways_out
+from labctl.programs import services
 from labctl.publish import opened, published
 from labctl.record import Leases
 from labctl.ruleset import ruleset
@@ -28,11 +29,10 @@ from labctl.state import (
     Port,
     Proxy,
     Route,
-    Service,
     State,
     Sysctl,
 )
-from labctl.written import Attachment, Bridge, Cable, IPAddress, Node, Run, StaticRoute, Topology
+from labctl.written import Attachment, Bridge, Cable, IPAddress, Node, StaticRoute, Topology
 
 MTU = 1500
 NO_MAC = "00:00:00:00:00:00"
@@ -76,7 +76,7 @@ def desired(topology: Topology, context: Context) -> State:
         items += _namespace(node, topology, bridges, context)
         items += _attachments(node, topology, bridges, names, context)
         items += _files(node, peers, context)
-        items += [_service(node, run, topology, context) for run in node.run]
+        items += services(node, topology.name, context.directory)
     for cable in topology.cables:
         items += _cable(cable, topology, context)
     for node in topology.nodes:
@@ -103,8 +103,11 @@ def _ways_in(topology: Topology, context: Context, found: Mapping[str, str]) -> 
     for bridge in topology.bridges:
         if any(ip in subnet for ip in local for subnet in bridge.subnets):
             yield Sysctl(HOST, f"net.ipv4.conf.{_dotless(bridge.name)}.route_localnet", "1")
-        if context.ipv6 and (bridge.mtu or MTU) >= IPV6_MTU:  # or a node could make itself the machine's router
-            yield Sysctl(HOST, f"net.ipv6.conf.{_dotless(bridge.name)}.accept_ra", "0")
+        conf = f"net.ipv6.conf.{_dotless(bridge.name)}"
+        if context.ipv6 and (bridge.mtu or MTU) >= IPV6_MTU:
+            yield Sysctl(HOST, f"{conf}.accept_ra", "0")  # or a node could make itself the machine's router
+        if context.ipv6 and any(subnet.version == 6 for subnet in bridge.subnets):
+            yield Sysctl(HOST, f"{conf}.accept_dad", "0")  # nobody waits for its link-local address
 
 
 def _digest(*names: str) -> str:
@@ -315,13 +318,3 @@ def _files(node: Node, peers: Peers, context: Context) -> Iterator[Item]:
     servers = node.dns or context.nameservers
     text = "".join(f"nameserver {server}\n" for server in servers) or "# no nameserver: see `dns` of the topology\n"
     yield File(node.name, "resolv.conf", text)
-
-
-def _service(node: Node, run: Run, topology: Topology, context: Context) -> Service:
-    command = ("/bin/sh", "-c", run.command) if isinstance(run.command, str) else run.command
-    own = {
-        "LABCTL_SERVICE": f"{topology.name}/{node.name}/{run.name}",
-        "LABCTL_TOPOLOGY_DIR": context.directory,
-    }
-    environment = dict(node.environment) | dict(run.environment) | own
-    return Service(node.name, run.name, command, tuple(sorted(environment.items())))

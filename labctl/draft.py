@@ -13,13 +13,22 @@ from functools import cached_property
 from ipaddress import IPv6Address, ip_network
 from typing import Any, TypeVar
 
-from labctl import notation
+from labctl import notation, policies
 from labctl.document import Document, Steps, Value
 from labctl.errors import MAX_PROBLEMS, Problem
 from labctl.syntax import quoted
 from labctl.written import NAT, Attachment, Bridge, Cable, CableEnd, IPAddress, Network, Node, Publish, Run, StaticRoute
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Wait:
+    """An item of a `depends_on`."""
+
+    path: Steps
+    process: str  # who waits; empty for all of the namespace
+    text: str  # for whom: NODE or NODE/PROCESS
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class Entry:
     alone: bool = False  # network_mode: none
     routes: tuple[tuple[Steps, StaticRoute], ...] = ()  # the node's, each with the way to it
     ports: tuple[tuple[Steps, Publish], ...] = ()
+    waits: tuple[Wait, ...] = ()
 
     @property
     def copies(self) -> int:
@@ -205,7 +215,7 @@ def _entry(at: _At) -> Entry:
         ports=tuple(publish for _, publish in ports),
         forward=at.get("forward", False),
     )
-    return Entry(node, _number(at, "count"), at.get("network_mode") == "none", routes, ports)
+    return Entry(node, _number(at, "count"), at.get("network_mode") == "none", routes, ports, tuple(_waits(at)))
 
 
 def _plugs(at: _At) -> Iterator[tuple[str, _At]]:
@@ -241,9 +251,33 @@ def _runs(at: _At) -> Iterator[Run]:
         return
     for item in run:
         if isinstance(item.data, dict):
-            yield Run(item.name, _command(item / "command"), _settings(item, "environment"))
+            yield _process(item)
         else:
             yield Run(item.name, _command(item))
+
+
+def _process(at: _At) -> Run:
+    ready: str | tuple[str, ...] | None = ()
+    if "ready" in at:
+        is_list = isinstance(at.get("ready"), list)
+        ready = tuple(word.text for word in at / "ready") if is_list else at.read_at("ready", policies.ready)
+    return Run(
+        at.name,
+        _command(at / "command"),
+        _settings(at, "environment"),
+        working_dir=at.get("working_dir", ""),
+        user=at.read_at("user", policies.user) or "",
+        restart=at.read_at("restart", policies.restart) or "no",
+        ready=ready or (),
+        ready_timeout=_number(at, "ready_timeout") or Run.ready_timeout,
+    )
+
+
+def _waits(at: _At) -> Iterator[Wait]:
+    yield from (Wait(item.path, "", item.text) for item in at.all("depends_on"))
+    for process in at / "run" if isinstance(at.get("run"), dict) else ():
+        if isinstance(process.data, dict):
+            yield from (Wait(item.path, process.name, item.text) for item in process.all("depends_on"))
 
 
 def _command(at: _At) -> str | tuple[str, ...]:

@@ -5,6 +5,7 @@ LabError                 exit status 1
 ├── TopologyError        exit status 2: the file; carries every Problem found in it
 ├── Conflict             something that labctl does not own is in the way
 ├── KernelError          the machine refused one operation
+├── ServiceError         a service did not become ready
 └── Incomplete           `down` could not remove everything; carries what is left
 """
 
@@ -77,6 +78,10 @@ class KernelError(LabError):
         super().__init__(f"{first}{' …' if more else ''}\n  {reason or 'refused'} ({name})", hint)
         self.operation = operation
         self.errno = errno
+
+
+class ServiceError(LabError):
+    """A service that had to be ready is not: why, and the end of its log."""
 
 
 class Incomplete(LabError):

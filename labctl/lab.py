@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from labctl.conflicts import check_names, check_ports, check_subnets, taken
@@ -17,7 +17,7 @@ from labctl.linux.recovery import recover
 from labctl.plan import Op, Plan, plan
 from labctl.record import Leases, Record
 from labctl.removal import neighbours, others, remove, restorable
-from labctl.state import Names, Ruleset, State
+from labctl.state import Names, Ruleset, Service, State
 from labctl.written import Topology
 
 Report = Callable[[Op, Names], None]  # each operation once it is on its way
@@ -48,10 +48,12 @@ def up(
     isolated: bool | None,
     report: Report = lambda op, names: None,
     waiting: Callable[[], None] = lambda: None,
+    unready: Callable[[Sequence[Service]], None] = lambda services: None,
 ) -> Draft:
     """Brings a lab to the state of its file; one that did not exist before is removed again when that fails.
 
-    Raises TopologyError or Conflict with nothing touched, KernelError with all done that came before.
+    Tells `waiting` when another labctl is at work on it, and `unready` what it waits for when that takes long.
+    Raises TopologyError or Conflict with nothing touched, KernelError or ServiceError with all done that came before.
     """
     with store.lab_lock(topology.name, waiting):
         if store.load(topology.name) is None and (rest := recover(topology.name)):
@@ -60,8 +62,10 @@ def up(
             intent = _intent(topology, isolated)
             store.save(intent.record)
         try:
+            if not intent.new:
+                machine.settle(machine.place(intent.record), intent.expected)
             found = _compared(intent)
-            _build(found, report)
+            _build(found, report, unready)
         except BaseException as error:
             if intent.new:
                 _remove_again(intent.record, error)
@@ -120,10 +124,10 @@ def _compared(intent: Intent) -> Draft:
     return Draft(intent.record, intent.wanted, plan(intent.wanted, observed), intent.new)
 
 
-def _build(found: Draft, report: Report) -> None:
+def _build(found: Draft, report: Report, unready: Callable[[Sequence[Service]], None]) -> None:
     record, place = found.record, machine.place(found.record)
     store.prepare(place)
-    listed = machine.apply(found.plan, place, record, restorable(record), lambda op: report(op, record.names))
+    listed = machine.apply(found.plan, place, record, restorable(record), lambda op: report(op, record.names), unready)
     rules = record.rules_as_listed if listed is None else listed
     if not found.new:
         store.tidy(place, found.wanted)

@@ -175,3 +175,5 @@ def _commands(entry: Entry) -> Iterator[tuple[Steps, str]]:
         first = run.command if isinstance(run.command, str) else run.command[0]
         if not first.strip():
             yield where, "the command is empty; write what to run, or remove it"
+        if run.ready and not run.ready[0].strip():
+            yield (*where, "ready"), "the command is empty; write what to run, or remove it"

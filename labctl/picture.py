@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
 from labctl.state import HOST, Published, Service, natural
+from labctl.status import Report
 
 
 @dataclass(frozen=True)
@@ -93,14 +94,48 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Status:
-    """A service of the file and the processes that it is now; none means that it ended."""
+    """A service of the file, the processes that it is now, and what its supervisor tells."""
 
     service: Service
     pids: tuple[int, ...] = ()
+    report: Report | None = None
 
     @property
     def state(self) -> str:
-        return "running" if self.pids else "exited"
+        """running, waiting (for others), restarting, exited, or killed (by a signal)."""
+        if self.pids:
+            return "running"
+        if self.report and self.report.state == "waiting":
+            return "waiting"
+        if self.report and self.report.state == "restarting" and self.report.watched:
+            return "restarting"
+        return "killed" if self.signal else "exited"
+
+    @property
+    def exit_status(self) -> int | None:
+        """How it ended the last time; None where nobody knows, or a signal killed it."""
+        return int(self._code) if self._code.isdigit() else None
+
+    @property
+    def signal(self) -> str:
+        """What killed it the last time, `SIGKILL`; empty otherwise."""
+        return self._code if self._code.startswith("SIG") else ""
+
+    @property
+    def ready(self) -> bool | None:
+        """None where the file does not say when it is."""
+        return self.report.ready == "yes" if self.report and self.report.ready else None
+
+    @property
+    def text(self) -> str:
+        """As `docker ps` says it: exited (1)."""
+        if self.pids:
+            return "running" if self.ready is not False else "running (not ready)"
+        return f"{self.state} ({self._code})" if self._code and self.state != "waiting" else self.state
+
+    @property
+    def _code(self) -> str:
+        return self.report.code if self.report and not self.pids else ""
 
 
 @dataclass(frozen=True)

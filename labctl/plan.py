@@ -7,10 +7,12 @@ reads in shell is shell.py.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from labctl.state import (
     HOST,
+    UNREADY,
+    UNWATCHED,
     Address,
     File,
     Item,
@@ -71,9 +73,10 @@ def plan(desired: State, observed: State) -> Plan:
         for key, item in wanted.items()
         if key in found and found[key] != item
     ]
-    removals = sorted(_explicit(gone), key=_order, reverse=True)
+    turns = _turns(desired)
+    removals = sorted(_explicit(gone), key=lambda op: _order(op, turns), reverse=True)
     building: list[Op] = [*_asked_for(added, wanted), *changed, *_uncertain(wanted, found, [*gone, *added, *changed])]
-    return (*removals, *sorted(building, key=_order))
+    return (*removals, *sorted(building, key=lambda op: _order(op, turns)))
 
 
 def _replaced(wanted: dict[Key, Item], found: dict[Key, Item]) -> dict[Key, str]:
@@ -115,8 +118,8 @@ def _identity(port: Port) -> tuple[str, str, int]:
 
 def _difference(before: Item, after: Item) -> str:
     """For example `mtu 1400 instead of 1500`: what is there, then what was meant."""
-    if isinstance(before, Service):
-        return "its command or environment changed"
+    if isinstance(before, Service) and isinstance(after, Service):
+        return _of_service(before, after)
     if isinstance(before, Proxy):
         return "the published ports changed"
     if isinstance(before, Namespace) and not before.mounted:
@@ -128,6 +131,12 @@ def _difference(before: Item, after: Item) -> str:
         for there, meant in zip(before.ends, after.ends, strict=False):
             texts += [f"{meant.name}: {text}" for text in _fields(there, meant)]
     return ", ".join(texts) or "its content differs"
+
+
+def _of_service(before: Service, after: Service) -> str:
+    if before == replace(after, ready=UNREADY):
+        return "it was not ready in time"
+    return "nobody watches it any more" if before == replace(after, restart=UNWATCHED) else "its settings changed"
 
 
 def _fields(before: object, after: object) -> Iterator[str]:
@@ -210,7 +219,7 @@ def _explicit(gone: list[Remove]) -> list[Remove]:
 # The order of building: the published ports before anything else, for another may have them; the host's rules before
 # anything can forward, bridges before what is plugged into them, every namespace and pair before the first address (a
 # gateway or a cable's other end may be in a node that comes later), services last.
-def _order(op: Op) -> tuple[object, ...]:
+def _order(op: Op, turns: Mapping[Key, int]) -> tuple[object, ...]:
     item = op.item
     match item:
         case Namespace(node="host"):
@@ -246,4 +255,20 @@ def _order(op: Op) -> tuple[object, ...]:
         case File():
             return (5, natural(item.node), 3, item.key)
         case Service():
-            return (6, natural(item.node), item.key)
+            return (6, turns.get(item.key, 0), natural(item.node), item.key)
+
+
+def _turns(desired: State) -> dict[Key, int]:
+    """How many services have to be ready, one after the other, before each; only for those that wait."""
+    after = {s.key: [("service", *other) for other in s.after] for s in desired.items if isinstance(s, Service)}
+    found: dict[Key, int] = {}
+    if any(after.values()):
+        from graphlib import TopologicalSorter  # 1 ms, and few services wait
+
+        sorter: TopologicalSorter[Key] = TopologicalSorter(after)
+        sorter.prepare()
+        while sorter.is_active():
+            for key in sorter.get_ready():
+                found[key] = max((found[other] + 1 for other in after.get(key, [])), default=0)
+                sorter.done(key)
+    return found

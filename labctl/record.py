@@ -160,8 +160,12 @@ def _item(noun: str, *values: Any) -> Item:
             return Route(node, ip_network(to), ip_address(via) if via else None, *rest)
         case "Proxy", (lab, ports, node):
             return Proxy(lab, tuple(_published(*port) for port in ports), node)
-        case "Service", (node, name, command, environment):
-            return Service(node, name, tuple(command), tuple((k, v) for k, v in environment))
+        case "Service", (node, name, command, environment, directory, user, restart, ready, timeout, after):
+            variables, services = tuple((k, v) for k, v in environment), tuple((n, s) for n, s in after)
+            condition = ready if isinstance(ready, str) else tuple(ready)
+            return Service(
+                node, name, tuple(command), variables, directory, user, restart, condition, timeout, services
+            )
         case _:
             item: Item = NOUNS[noun](*values)
             return item

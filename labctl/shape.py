@@ -142,6 +142,8 @@ OTHER_WORDS = {
     "mac_address": "mac",
     "scale": "count",
     "replicas": "count",
+    "cwd": "working_dir",
+    "healthcheck": "ready",
 }
 """What the same thing is called in Docker Compose and containerlab, where difflib would not guess it."""
 

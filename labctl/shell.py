@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from ipaddress import IPv6Interface
 from pathlib import Path
 
+from labctl import launch
 from labctl.plan import Add, Change, Op, Plan, Remove
 from labctl.state import (
     BRIDGE_MTU,
     HOST,
     MAIN_TABLE,
-    SERVICE,
     Address,
     File,
     Link,
@@ -99,7 +99,7 @@ def _add(op: Add, names: Names) -> Iterator[str]:
             path = shlex.quote(f"/etc/netns/{names.netns(file.node)}/{file.name}")
             yield f"install -Dm644 /dev/stdin {path} <<'TEXT'\n{file.text}TEXT"
         case Service() as service:
-            yield _start(service, names)
+            yield from launch.start(service, names.netns(service.node))
 
 
 def _add_link(link: Link, names: Names) -> Iterator[str]:
@@ -190,12 +190,6 @@ def _route(route: Route) -> str:
     return " ".join(words)
 
 
-def _start(service: Service, names: Names) -> str:
-    words = [f"{name}={shlex.quote(value)}" for name, value in service.environment]
-    words += ["setsid", f"ip netns exec {shlex.quote(names.netns(service.node))}", shlex.join(service.command)]
-    return f'(cd "$(mktemp -d)" && {" ".join(words)}) </dev/null >/dev/null 2>&1 &'
-
-
 def spec(port: Published) -> str:
     """A published port as the proxy takes it: tcp/0.0.0.0:8080=172.17.0.2:80, IPv6 in brackets."""
     ends = [(port.host_ip, port.host_port), (port.ip, port.port)]
@@ -222,12 +216,11 @@ def _remove(op: Remove, names: Names) -> Iterator[str]:
             yield f"{_inside(HOST, names)}nft delete table inet {ruleset.table}"
             yield from _forget(ruleset.text, "", names)
         case Proxy() as proxy:
-            yield _kill("$(ls /proc | grep '^[0-9]')", proxy.mark)
+            yield launch.kill("$(ls /proc | grep '^[0-9]')", proxy.mark)
         case File() as file:
             yield f"rm -f {shlex.quote(f'/etc/netns/{names.netns(file.node)}/{file.name}')}"
         case Service() as service:
-            mark = dict(service.environment)[SERVICE]
-            yield _kill(f"$(ip netns pids {shlex.quote(names.netns(service.node))})", f"{SERVICE}={mark}")
+            yield launch.end(service, names.netns(service.node))
 
 
 def _forget(before: str, after: str, names: Names) -> Iterator[str]:
@@ -237,10 +230,6 @@ def _forget(before: str, after: str, names: Names) -> Iterator[str]:
     flows |= {f"-p {protocol} --orig-port-dst {port}" for protocol, _, port, _, _ in come if protocol == "udp"}
     for flow in sorted(flows):
         yield f"{_inside(HOST, names)}conntrack -D {flow} 2>/dev/null || :"
-
-
-def _kill(pids: str, mark: str) -> str:
-    return f"for pid in {pids}; do grep -qz '^{mark}$' /proc/$pid/environ && kill $pid; done || :"
 
 
 def _change(op: Change, names: Names) -> Iterator[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
 HOST = "host"
@@ -19,6 +19,7 @@ SERVICE = "LABCTL_SERVICE"  # the mark of what a lab started: <lab>/<node>/<name
 IPV6_MTU = 1280  # an interface with less has no IPv6 and no settings of it (net/ipv6/addrconf.c, ipv6_add_dev)
 BRIDGE_MTU = 1500  # of a new bridge; it keeps to another only if that is set afterwards (net/bridge/br_device.c)
 PER_INTERFACE = re.compile(r"(net\.(?:ipv4|ipv6|mpls)\.(?:conf|neigh))\.([^.]+)\.(\w+)")
+UNREADY, UNWATCHED = "never", "unwatched"  # a service's `ready` and `restart` as found where they came to nothing
 ALIASES = {"net.ipv4.ip_forward": "net.ipv4.conf.all.forwarding"}
 
 Key = tuple[str, ...]
@@ -229,6 +230,12 @@ class Service:
     name: str
     command: tuple[str, ...]
     environment: tuple[tuple[str, str], ...] = ()
+    working_dir: str = ""  # seen from that folder
+    user: str = ""  # name, uid, or either with :group; empty: whoever runs labctl
+    restart: str = "no"  # or on-failure, on-failure:<times>, always, unless-stopped
+    ready: str | tuple[str, ...] = ()  # "tcp 80", "udp 53", or a command that succeeds once it is
+    ready_timeout: int = 30  # seconds
+    after: tuple[tuple[str, str], ...] = ()  # nodes and services of theirs that are ready before it is started
 
     @property
     def key(self) -> Key:
@@ -236,10 +243,10 @@ class Service:
 
     @property
     def digest(self) -> str:
-        """Twelve hex digits that change when anything of the service does."""
+        """Twelve hex digits that change when anything of the service does, but for what it waits for."""
         import hashlib  # 2 ms, and `down` and `ps` need no digest
 
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:12]
+        return hashlib.sha256(repr(replace(self, after=())).encode()).hexdigest()[:12]
 
 
 Item = Namespace | Sysctl | Link | Address | Route | Ruleset | Proxy | File | Service

@@ -7,10 +7,11 @@ Knows the order of these steps; each step's knowledge is in its own module. Know
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from labctl.checks import meaning
+from labctl.dependencies import Process, waited_for
 from labctl.document import parse
 from labctl.draft import Draft, Entry, draft
 from labctl.errors import MAX_PROBLEMS, TopologyError
@@ -68,10 +69,11 @@ def load(text: bytes, file: str) -> Topology:
 
 def _topology(drafted: Draft) -> Topology:
     document = drafted.document
+    others = waited_for(drafted)
     return Topology(
         name=lab_name(document),
         bridges=tuple(drafted.bridges.values()),
-        nodes=tuple(node for entry in drafted.entries.values() for node in _multiplied(entry)),
+        nodes=tuple(node for entry in drafted.entries.values() for node in _multiplied(entry, others)),
         cables=tuple(drafted.cables.values()),
         prefix=document.data.get("prefix"),
         file=document.file,
@@ -79,5 +81,7 @@ def _topology(drafted: Draft) -> Topology:
     )
 
 
-def _multiplied(entry: Entry) -> Iterator[Node]:
-    return (replace(entry.node, name=name) for name in entry.nodes)
+def _multiplied(entry: Entry, others: Mapping[Process, tuple[Process, ...]]) -> Iterator[Node]:
+    name = entry.node.name
+    run = tuple(replace(one, depends_on=others.get((name, one.name), ())) for one in entry.node.run)
+    return (replace(entry.node, name=name, run=run) for name in entry.nodes)

@@ -78,6 +78,12 @@ class Run:
     name: str
     command: str | tuple[str, ...]  # text goes to /bin/sh -c, a list is run as it is
     environment: tuple[tuple[str, str], ...] = ()
+    working_dir: str = ""  # where it starts; a relative one is below the namespace's scratch folder
+    user: str = ""  # name, uid, or either with :group; empty: whoever runs labctl
+    restart: str = "no"  # or on-failure, on-failure:<times>, always, unless-stopped
+    ready: str | tuple[str, ...] = ()  # "tcp 80" or "udp 53"; or a command that succeeds once it is
+    ready_timeout: int = 30  # seconds
+    depends_on: tuple[tuple[str, str], ...] = ()  # namespaces and processes of theirs that are ready first
 
 
 Span = tuple[int, int]  # the first and the last of some port numbers

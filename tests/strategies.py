@@ -51,6 +51,14 @@ INTERFACE_SYSCTLS: dict[str, list[Any]] = {
     "net.ipv4.neigh.{}.gc_stale_time": [30, 90],
 }
 PORTS = ["8080:80", "82", "127.0.0.1:8081:81/udp", "9000-9002:83", "[::1]:8082-8083:84-85"]
+PROCESS: dict[str, list[Any]] = {  # settings of a process, of which all run on, and soon are ready
+    "working_dir": ["/", "."],
+    "user": [0, "root", "root:root"],
+    "restart": ["no", "on-failure:2", "always", "unless-stopped"],
+    "ready": ["true", ["test", "-e", "/etc/passwd"]],
+    "ready_timeout": [20, 25],
+    "depends_on": ["a", ["a", "b"], "web/main", "c"],
+}
 COMMANDS: list[Any] = ["exec sleep 1000", "sleep 1000; :", ["sleep", 1000], ["sleep", "1001"]]
 
 
@@ -160,8 +168,9 @@ def cables(draw: Draw[Any], names: list[str], number: int) -> Data:
 def contents() -> st.SearchStrategy[Data]:
     """What a namespace has that does not depend on its interfaces."""
     variables = options(LOG=WORDS, PORT=st.sampled_from([80, "0x50"]))
+    settings = {name: st.sampled_from(values) for name, values in PROCESS.items()}
     process = st.sampled_from(COMMANDS) | st.fixed_dictionaries(
-        {"command": st.sampled_from(COMMANDS)}, optional={"environment": variables}
+        {"command": st.sampled_from(COMMANDS)}, optional={"environment": variables, **settings}
     )
     some_run = st.sampled_from(COMMANDS) | st.dictionaries(
         st.sampled_from(["main", "web", "db"]), process, min_size=1, max_size=2
@@ -169,6 +178,7 @@ def contents() -> st.SearchStrategy[Data]:
     return seldom(
         options(
             run=some_run,
+            depends_on=st.sampled_from(["a", ["web", "b/main"]]),
             environment=variables,
             hostname=st.sampled_from(["box", "www.example.org"]),
             extra_hosts=options(gate=st.sampled_from(["10.0.0.1", "fd00::1"]), www=st.just("192.0.2.7")),
@@ -261,6 +271,7 @@ def mended(data: Data) -> Data:
     for node in nodes.values():
         node["ports"] = [port for port in node.get("ports", []) if _publishable(port, node, data["bridges"], published)]
     for name, node in nodes.items():
+        _without_circles(node, name, nodes)
         reached = reach(data, name)
         node["routes"] = [route for route in node.get("routes", []) if _possible(route, reached)]
         node["sysctls"] = {k: v for k, v in node.get("sysctls", {}).items() if _interface(k) in (None, *reached)}
@@ -271,6 +282,22 @@ def mended(data: Data) -> Data:
         if not reached:
             node["network_mode"] = "none"
     return data
+
+
+def _without_circles(node: Data, name: str, nodes: Data) -> None:
+    """Processes wait for those of namespaces that come earlier in the alphabet, if those run what they wait for."""
+    processes = list(node["run"].values()) if isinstance(node.get("run"), dict) else []
+    for waiting in (node, *(process for process in processes if isinstance(process, dict))):
+        others = waiting.pop("depends_on", [])
+        kept = [other for other in ([others] if isinstance(others, str) else others) if _runs(other, name, nodes)]
+        if kept and "run" in node:
+            waiting["depends_on"] = kept
+
+
+def _runs(reference: str, name: str, nodes: Data) -> bool:
+    node, _, process = reference.partition("/")
+    run = nodes.get(node, {}).get("run")
+    return bool(run) and node < name and (not process or process in (run if isinstance(run, dict) else ("main",)))
 
 
 def _pluggable(cable: Data, nodes: Data, taken: set[tuple[str, Any]]) -> bool:

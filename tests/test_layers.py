@@ -19,12 +19,12 @@ PICTURE = """
   linux   : linux                                             : fit record plan nouns base
   view    : view                                              : fit record plan nouns base
   fit     : conflicts doctor interference facts               : meaning record nouns base
-  meaning : desired leases publish ruleset                            : record nouns base
+  meaning : desired leases programs publish ruleset           : record nouns base
   record  : record ownership                                  : nouns base
-  plan    : plan shell                                        : nouns base
-  text    : topology shipped checks wiring addressing publishing names
-            draft notation shape document syntax              : nouns base
-  nouns   : state picture written translation                 : base
+  plan    : plan shell launch                                 : nouns base
+  text    : topology shipped checks wiring addressing names dependencies
+            publishing draft notation policies shape document syntax : nouns base
+  nouns   : state status picture written translation          : base
   base    : __init__ errors                                   :
 """
 PURE = {"view", "fit", "record", "plan", "meaning", "text", "nouns", "base"}

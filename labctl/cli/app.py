@@ -156,11 +156,12 @@ def logs(
     node: Node,
     service: Annotated[str | None, typer.Argument(help="One of its services. Default: all.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
+    tail: Annotated[str, typer.Option("--tail", "-n", metavar="LINES", help="The last ones only, or 'all'.")] = "all",
 ) -> None:
     """Print what a node's services wrote."""
-    from labctl.cli import exec_
+    from labctl.cli import logs
 
-    exec_.logs(node, service, follow)
+    logs.run(node, service, follow, tail)
 
 
 @app.command()

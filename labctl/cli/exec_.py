@@ -1,4 +1,4 @@
-"""`labctl exec`, `labctl shell`, `labctl logs`: a command inside a node, and what its services wrote."""
+"""`labctl exec` and `labctl shell`: a command inside a node."""
 
 from __future__ import annotations
 
@@ -57,18 +57,3 @@ def shell(node: str) -> NoReturn:
 def _fail(status: int, message: str) -> NoReturn:
     print(f"labctl: {message}", file=sys.stderr)
     sys.exit(status)
-
-
-def logs(node: str, service: str | None, follow: bool) -> None:
-    """What a node's services wrote, oldest first; with `follow` also what they go on to write."""
-    admit()
-    record, name = choose_node(node)
-    place = Place(record.lab, record.isolated)
-    names = [item.name for item in record.services(name)]
-    if service and service not in names:
-        raise UsageError(f"{name} has no service '{service}'", f"Its services: {', '.join(names) or 'none'}.")
-    files = [str(place.log(name, each)) for each in ([service] if service else sorted(names))]
-    if not files:
-        raise UsageError(f"{name} runs no service", "A namespace's `run:` starts one.")
-    command = ["tail", "-n", "+1", *(["-F"] if follow else []), *([] if len(files) > 1 else ["-q"]), "--", *files]
-    os.execvp(command[0], command)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable, Sequence
 
 from labctl import lab
 from labctl.cli.files import topology
@@ -13,7 +14,7 @@ from labctl.linux.nft import others_forward
 from labctl.linux.rootless import admit, admit_to_change
 from labctl.plan import Op, Plan
 from labctl.shell import script, shell
-from labctl.state import HOST, Address, Link, Names, Published, State
+from labctl.state import HOST, Address, Link, Names, Published, Service, State
 
 SHORT = 16  # lines of a list that still fits a screen with what is around it
 
@@ -25,7 +26,7 @@ def run(file: str, isolated: bool = False, dry_run: bool = False, verbose: bool 
     wanted = topology(file)
     admit_to_change(starting=True)
     begun = time.monotonic()
-    done = lab.up(wanted, isolated or None, _tell(verbose), lambda: _waiting(wanted.name))
+    done = lab.up(wanted, isolated or None, _tell(verbose), lambda: _waiting(wanted.name), _unready(wanted.name))
     _finish(done, time.monotonic() - begun, verbose)
     _warn(done)
 
@@ -62,6 +63,16 @@ def _tell(verbose: bool) -> lab.Report:
 
 def _waiting(name: str) -> None:
     print(f"{name}: waiting for another labctl that works on this lab …", file=sys.stderr)
+
+
+def _unready(name: str) -> Callable[[Sequence[Service]], None]:
+    def tell(services: Sequence[Service]) -> None:
+        names = [f"{service.node}/{service.name}" for service in services]
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        verb = "is" if len(names) == 1 else "are"
+        print(f"{name}: waiting until {', '.join(names[:5])}{more} {verb} ready …", file=sys.stderr)
+
+    return tell
 
 
 def _finish(done: Draft, seconds: float, verbose: bool) -> None:

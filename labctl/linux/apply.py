@@ -89,6 +89,7 @@ class Worker:
                 self._namespaces.enter(HOST)
                 self._holding = (op, ports.start(proxy))
             case Remove(Proxy()):
+                self._namespaces.enter(HOST)
                 if left := ports.end(self._namespaces.place.lab):
                     raise self._error(op, 0, f"still running: {' '.join(map(str, left))}")
             case Add(File() as file) | Change(_, File() as file):

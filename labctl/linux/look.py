@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface, ip_net
 from typing import Any
 
 from labctl.errors import LabError
-from labctl.linux import netlink, ports, processes
+from labctl.linux import netlink, ports, processes, statuses
 from labctl.linux.observe import AF_INET, AF_INET6
 from labctl.linux.place import Namespaces, Place, exists, in_thread
 from labctl.ownership import HostLink, ours
@@ -77,17 +77,21 @@ def _look(record: Record, place: Place) -> Picture:
     status = _status(record, pids)
     with Namespaces(place) as namespaces:
         host, *rest = (_inside(node, record, namespaces, pids.get(node, []), status) for node in (HOST, *nodes))
-        held = ports.runs(place) if record.state.published else True
+        if record.state.published and host.there:
+            namespaces.enter(HOST)
+        held = not record.state.published or (host.there and ports.runs(place))
         return Picture(
             record.lab, record.file, record.isolated, host, tuple(rest), ports=record.state.published, held=held
         )
 
 
 def _status(record: Record, pids: Mapping[str, list[int]]) -> dict[str, tuple[Status, ...]]:
+    place = Place(record.lab, record.isolated)
     found: dict[str, tuple[Status, ...]] = {}
     for service in sorted((item for item in record.state.items if isinstance(item, Service)), key=lambda s: s.name):
-        alive = tuple(sorted(filter(processes.belongs_to(service), pids.get(service.node, []))))
-        found[service.node] = (*found.get(service.node, ()), Status(service, alive))
+        report = statuses.read(place, service.node, service.name)
+        alive = tuple(sorted(filter(processes.belongs_to(service, report), pids.get(service.node, []))))
+        found[service.node] = (*found.get(service.node, ()), Status(service, alive, report))
     return found
 
 

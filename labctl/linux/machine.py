@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from errno import EADDRNOTAVAIL
-from itertools import groupby
 
 from labctl.conflicts import Refused, Site
 from labctl.errors import KernelError
@@ -15,13 +14,13 @@ from labctl.linux.apply import Worker
 from labctl.linux.messages import Indexes
 from labctl.linux.observe import observe as _observe
 from labctl.linux.place import NETNS, Namespaces, Place, exists, in_thread, mounted
+from labctl.linux.supervision import Supervision, Unready
 from labctl.linux.survey import foreign_names, nameservers, survey
 from labctl.linux.survey import refused as _refused
 from labctl.linux.sysctls import path, read
 from labctl.plan import Add, Op, Plan, Remove
 from labctl.record import Record
-from labctl.shell import shell
-from labctl.state import HOST, Address, Link, Names, Service, State
+from labctl.state import HOST, Address, Link, Service, State
 
 __all__ = [
     "apply",
@@ -33,6 +32,7 @@ __all__ = [
     "place",
     "read",
     "refused",
+    "settle",
     "site",
 ]
 
@@ -84,25 +84,33 @@ def observe(expected: State, place: Place, rules_as_listed: str) -> State:
     return in_thread(lambda: _observe(expected, place, rules_as_listed))
 
 
-def apply(
-    plan: Plan, place: Place, record: Record, restore: dict[str, str], report: Callable[[Op], None]
-) -> str | None:
-    """Carries out a plan in its order: kernel operations in the namespaces' thread, services from this one.
+def settle(place: Place, state: State) -> None:
+    services.settle(place, state)
 
-    A service is forked, and a process should fork only while it has one thread. Answers how nft lists the lab's
-    table, if the plan loaded it.
+
+def apply(
+    plan: Plan, place: Place, record: Record, restore: dict[str, str], report: Callable[[Op], None], unready: Unready
+) -> str | None:
+    """Carries out a plan: services end, then the kernel's part in the namespaces' thread, then services start.
+
+    Whoever starts them is forked first, while this process has one thread, and gets ready beside it. Answers how nft
+    lists the lab's table, if the plan loaded it.
     """
+    services = [op for op in plan if isinstance(op.item, Service)]
+    rest = tuple(op for op in plan if not isinstance(op.item, Service))
+    for op in services:
+        if isinstance(op, Remove):
+            _end(op, place)
+            report(op)
     states = (item for op in plan for item in (op.item, getattr(op, "before", op.item)))
     links = [item for item in (*record.state.items, *states) if isinstance(item, Link)]
     indexes = {(end.node, end.name): end.index for link in links for end in link.ends}
-
-    listed = None
-    for is_service, group in groupby(plan, lambda op: isinstance(op.item, Service)):
-        ops = tuple(group)
-        if not is_service:
-            listed = in_thread(lambda ops=ops: _kernel(ops, place, record, indexes, restore, report)) or listed  # type: ignore[misc]
-            continue
-        _services(ops, place, record.names, report)
+    starting = {op.item: op for op in services if isinstance(op, Add)}
+    if not starting:
+        return in_thread(lambda: _kernel(rest, place, record, indexes, restore, report)) if rest else None
+    with Supervision(place, [service for service in starting if isinstance(service, Service)]) as supervision:
+        listed = in_thread(lambda: _kernel(rest, place, record, indexes, restore, report)) if rest else None
+        supervision.start(lambda service: report(starting[service]), unready)
     return listed
 
 
@@ -115,25 +123,7 @@ def _kernel(
         return worker.rules_as_listed
 
 
-def _services(ops: Plan, place: Place, names: Names, report: Callable[[Op], None]) -> None:
-    """Done when each service that was started is its own program: from then on it is found by its marks."""
-    started: list[int] = []
-    try:
-        for op in ops:
-            started += _service(op, place, names)
-            report(op)
-        for running in started:
-            os.read(running, 1)
-    finally:
-        for running in started:
-            os.close(running)
-
-
-def _service(op: Op, place: Place, names: Names) -> list[int]:
+def _end(op: Remove, place: Place) -> None:
     assert isinstance(op.item, Service)
-    try:
-        if isinstance(op, Remove) and (left := processes.end_service(place.lab, op.item)):
-            raise KernelError(f"kill -KILL {' '.join(map(str, left))}", 0, "still running")
-        return [services.start(place, op.item)] if isinstance(op, Add) else []
-    except OSError as error:
-        raise KernelError(shell(op, names), error.errno or 0, error.strerror or "") from error
+    if left := processes.end_service(place, op.item):
+        raise KernelError(f"kill -KILL {' '.join(map(str, left))}", 0, "still running")

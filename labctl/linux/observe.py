@@ -52,6 +52,10 @@ class Inside:
         self._namespaces.enter(self.node)
         return nft.listing(name)
 
+    def proxy(self, place: Place, expected: Proxy) -> list[Proxy]:
+        self._namespaces.enter(self.node)
+        return list(ports.running(place, expected))
+
     def links(self) -> dict[str, Any]:
         if self._links is None:
             found = self._namespaces.socket(self.node).dump("ifinfmsg", netlink.RTM_GETLINK)
@@ -174,7 +178,7 @@ def _in_namespace(item: Item, there: There, place: Place, rules_as_listed: str) 
         case Route():
             yield from (route for route in inside.routes() if route.key == item.key)
         case Proxy():
-            yield from ports.running(place, item)
+            yield from inside.proxy(place, item)
         case Ruleset():
             listed = inside.table(item.table)
             if listed:

@@ -65,6 +65,10 @@ class Place:
         """Where a node's services start."""
         return self.directory / "run" / node
 
+    def status(self, node: str, service: str) -> Path:
+        """What the service's supervisor writes down of it, and keeps locked."""
+        return self.directory / "status" / node / service
+
     def log(self, node: str, service: str) -> Path:
         return self.directory / "log" / f"{node}.{service}.log"
 
@@ -175,7 +179,23 @@ class Interrupted(Exception):
     """The work in a thread was told to stop."""
 
 
-stop = threading.Event()
+class Flag:
+    """A threading.Event without a lock: a signal's handler may set it, whatever its thread is doing with it."""
+
+    def __init__(self) -> None:
+        self._on = False
+
+    def set(self) -> None:
+        self._on = True
+
+    def clear(self) -> None:
+        self._on = False
+
+    def is_set(self) -> bool:
+        return self._on
+
+
+stop = Flag()
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -184,12 +204,14 @@ def in_thread(work: Callable[[], T]) -> T:
 
     An interrupt sets `stop`; work that looks at it ends early, and the interrupt is raised again once it has.
     The thread starts with the interrupts blocked (so do its children: Ctrl-C ends no nft half-way), for one that hits
-    this thread while it starts the other would lose it. And it is waited for by an event: a join that is interrupted
-    takes its thread for ended (CPython before 3.13).
+    this thread while it starts the other would lose it. It is waited for by a plain lock: a join that is interrupted
+    takes its thread for ended (CPython before 3.13), and an interrupted Event.wait() may keep the event's own lock.
     """
     results: list[T] = []
     errors: list[BaseException] = []
-    ended = threading.Event()
+    ended = Flag()
+    running = threading.Lock()
+    running.acquire()
 
     def run() -> None:
         try:
@@ -198,18 +220,23 @@ def in_thread(work: Callable[[], T]) -> T:
             errors.append(error)
         finally:
             ended.set()
+            running.release()
+
+    def wait() -> None:
+        while not ended.is_set():
+            running.acquire()
 
     thread = threading.Thread(target=run, name="labctl-namespaces")
     unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
     try:
         thread.start()
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
-        ended.wait()
+        wait()
     except BaseException:
         stop.set()
         while thread.ident and not ended.is_set():
             with suppress(KeyboardInterrupt):  # a second one ends nothing sooner
-                ended.wait()
+                wait()
         raise
     finally:
         stop.clear()

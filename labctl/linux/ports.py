@@ -17,7 +17,7 @@ from ipaddress import ip_address
 
 from labctl.conflicts import Refused
 from labctl.linux.place import Place
-from labctl.linux.processes import DIGEST, MACHINE, end_marked, environ, machine, marked
+from labctl.linux.processes import DIGEST, MACHINE, end_found, environ, machine, namespace, pids
 from labctl.linux.proxy import held, parse
 from labctl.linux.readings import text
 from labctl.shell import PROXY, spec
@@ -52,9 +52,10 @@ def ready(process: subprocess.Popen[bytes]) -> str:
 
 def running(place: Place, expected: Proxy) -> Iterator[Proxy]:
     """The lab's proxy as it is: one that holds other ports than it should comes without any."""
-    digests = [word for pid in _pids(place.lab) for word in environ(pid) if word.startswith(f"{DIGEST}=".encode())]
-    if digests:
-        yield expected if digests == [f"{DIGEST}={digest(expected)}".encode()] else Proxy(place.lab)
+    found = _pids(place.lab)
+    digests = {word for pid in found for word in environ(pid) if word.startswith(f"{DIGEST}=".encode())}
+    if found:
+        yield expected if digests <= {f"{DIGEST}={digest(expected)}".encode()} else Proxy(place.lab)
 
 
 def runs(place: Place) -> bool:
@@ -64,7 +65,7 @@ def runs(place: Place) -> bool:
 
 def end(lab: str) -> list[int]:
     """Ends the lab's proxy; answers what is still there."""
-    return end_marked(lab, Proxy(lab).mark.encode())
+    return end_found(lambda: _pids(lab))
 
 
 def digest(proxy: Proxy) -> str:
@@ -72,8 +73,9 @@ def digest(proxy: Proxy) -> str:
 
 
 def _pids(lab: str) -> list[int]:
-    mark = Proxy(lab).mark.encode()
-    return [pid for pid in marked(lab) if mark in environ(pid)]
+    """The lab's proxy, whoever started it: in this namespace, and with its mark."""
+    mark, here = Proxy(lab).mark.encode(), os.readlink("/proc/thread-self/ns/net")
+    return [pid for pid in pids() if mark in environ(pid) and namespace(pid, "net") == here]
 
 
 def in_use(lab: str) -> frozenset[tuple[str, int]]:

@@ -16,12 +16,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from labctl.errors import UsageError
+from labctl.linux import statuses
 from labctl.linux.place import RUN, Place, raise_fd_limit, rootless
+from labctl.linux.program import begun, in_mounts
 from labctl.linux.readings import text
 from labctl.record import Record
 from labctl.state import SERVICE, Service
+from labctl.status import Report
 
 MARK, DIGEST, MACHINE, NETNS = SERVICE, "LABCTL_DIGEST", "LABCTL_MACHINE", "LABCTL_NETNS"
+SUPERVISOR = "host/supervisor"  # in the place of node and name; no node is called host
 PATIENCE = 2.0  # seconds between SIGTERM and SIGKILL
 KILLS = 5  # times that what goes on to start processes is killed
 
@@ -35,7 +39,7 @@ def processes(place: Place, nodes: Iterable[str]) -> dict[str, list[int]]:
             namespaces[f"net:[{os.stat(place.netns(node)).st_ino}]"] = node
         except OSError:
             continue  # no such namespace any more, so nothing runs in it
-    for pid in _pids():
+    for pid in pids():
         node = namespaces.get(namespace(pid, "net"), "")
         if node:
             found.setdefault(node, []).append(pid)
@@ -49,7 +53,7 @@ def here() -> str:
 
 def must_be_host_of(record: Record) -> None:
     """Raises UsageError where labctl runs in another network namespace than the one that a lab is on, if that lives."""
-    if record.host not in ("", here()) and any(namespace(pid, "net") == record.host for pid in _pids()):
+    if record.host not in ("", here()) and any(namespace(pid, "net") == record.host for pid in pids()):
         raise UsageError(
             f"the lab {record.lab} is on another network namespace than the one that labctl runs in now",
             "Run labctl where the lab was started, not in one of its nodes.",
@@ -59,11 +63,14 @@ def must_be_host_of(record: Record) -> None:
 def kept(lab: str, nodes: Iterable[str]) -> dict[str, int]:
     """For each of some nodes a process that was started in its namespace, and still is there.
 
-    Anybody can write marks into an environment: only a process of whoever runs labctl is believed, and never one in the
-    machine's own network, which is no node's.
+    Status files are believed. Anybody can write marks into an environment: only a process of whoever runs labctl is
+    believed, and never one in the machine's own network, which is no node's.
     """
-    wanted = {f"{MARK}={lab}/{node}/".encode(): node for node in nodes}
-    found: dict[str, int] = {}
+    nodes = list(nodes)
+    own = {node: own_mounts(Place(lab), node) for node in nodes}
+    started = [(node, pid) for node, mounts in own.items() for each in mounts for pid in in_mounts(each)]
+    found = {node: pid for node, pid in started if namespace(pid, "net") not in ("", here())}
+    wanted = {f"{MARK}={lab}/{node}/".encode(): node for node in nodes if node not in found}
     for pid in marked(lab) if wanted else ():
         words = environ(pid)
         inside = f"{NETNS}={namespace(pid, 'net')}".encode() in words
@@ -90,7 +97,7 @@ def marked(lab: str) -> list[int]:
 
 def _started(machine: str) -> Iterator[tuple[int, list[bytes]]]:
     here = f"{MACHINE}={machine}".encode()
-    return ((pid, words) for pid in _pids() if here in (words := environ(pid)))
+    return ((pid, words) for pid in pids() if here in (words := environ(pid)))
 
 
 def machine() -> str:
@@ -105,27 +112,43 @@ def kept_in(folder: Path) -> str:
 
 
 def end_all(place: Place, nodes: Iterable[str]) -> list[int]:
-    """Ends whatever runs in some nodes, and whatever the lab started; answers what is still there."""
+    """Ends whatever runs in some nodes, and whatever the lab started; answers what is still there.
+
+    Supervisors first, so that nobody starts anything again.
+    """
     nodes = list(nodes)
-    return _end(lambda: [*(pid for pids in processes(place, nodes).values() for pid in pids), *marked(place.lab)])
+    supervisor = f"{MARK}={place.lab}/{SUPERVISOR}".encode()
+    end_found(lambda: [pid for pid in marked(place.lab) if supervisor in environ(pid)])
+    return end_found(lambda: [*(pid for pids in processes(place, nodes).values() for pid in pids), *marked(place.lab)])
 
 
 def end_every_lab(machine: str) -> list[int]:
     """Ends whatever the labs of a machine started; answers what is still there."""
-    return _end(lambda: [pid for pid, _ in _started(machine)])
+    return end_found(lambda: [pid for pid, _ in _started(machine)])
 
 
 def end_node(place: Place, node: str) -> list[int]:
     """Ends whatever runs in a node; answers what is still there."""
-    return _end(lambda: processes(place, [node]).get(node, []))
+    return end_found(lambda: processes(place, [node]).get(node, []))
 
 
-def end_service(lab: str, service: Service) -> list[int]:
+def end_service(place: Place, service: Service) -> list[int]:
     """Ends what was started as, or by, a service; answers what is still there."""
-    return _end(lambda: list(filter(belongs_to(service), marked(lab))))
+    report = statuses.read(place, service.node, service.name)
+    statuses.withdraw(place, service.node, service.name)
+    known, wanted = mounts(report), mark(service)
+
+    def find() -> list[int]:
+        others = in_mounts(known) if known else []
+        return [*others, *(pid for pid in marked(place.lab) if wanted in environ(pid))]
+
+    left = end_found(find)
+    if not left:
+        statuses.forget(place, service.node, service.name)
+    return left
 
 
-def _end(find: Callable[[], list[int]]) -> list[int]:
+def end_found(find: Callable[[], list[int]]) -> list[int]:
     """SIGTERM, after PATIENCE seconds SIGKILL, also for what was started meanwhile; answers what is still there."""
     _send(find, signal.SIGTERM, PATIENCE)
     for _ in range(KILLS):
@@ -154,15 +177,26 @@ def _send(find: Callable[[], list[int]], number: int, seconds: float) -> list[in
             os.close(fd)
 
 
-def end_marked(lab: str, mark: bytes) -> list[int]:
-    """Ends the lab's processes that have a mark; answers what is still there."""
-    return _end(lambda: [pid for pid in marked(lab) if mark in environ(pid)])
+def belongs_to(service: Service, report: Report | None) -> Callable[[int], bool]:
+    """Whether a process of a node was started as, or by, a service: by its mark, or by its mount namespace."""
+    wanted, known = mark(service), mounts(report)
+    return lambda pid: wanted in environ(pid) or (known != "" and namespace(pid, "mnt") == known)
 
 
-def belongs_to(service: Service) -> Callable[[int], bool]:
-    """Whether a process was started as, or by, a service."""
-    wanted = mark(service)
-    return lambda pid: wanted in environ(pid)
+def mounts(report: Report | None) -> str:
+    """The mount namespace that is a service's own: some programs write their title over their environment, marks and
+    all. Empty where nobody holds it any more, and its number may be another's."""
+    return report.mnt if report and is_alive(report) else ""
+
+
+def own_mounts(place: Place, node: str) -> set[str]:
+    """The mount namespaces of a node's services."""
+    return {known for report in statuses.every(place, node) if (known := mounts(report))}
+
+
+def is_alive(report: Report) -> bool:
+    """Whether a supervisor watches the service, or its first process is still there."""
+    return report.watched or (report.pid != "" and begun(int(report.pid)) == report.begun)
 
 
 def mark(service: Service) -> bytes:
@@ -208,7 +242,7 @@ def _reap(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)  # a child of ours stays a zombie until somebody asks
 
 
-def _pids() -> Iterator[int]:
+def pids() -> Iterator[int]:
     return (int(name) for name in os.listdir("/proc") if name.isdigit())
 
 

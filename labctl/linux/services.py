@@ -1,21 +1,29 @@
-"""Entering a node as `docker exec` does, and the services of `run:`. How they are found again is processes.py."""
+"""Entering a node as `docker exec` does, and which services of `run:` there are. How they start is supervision.py."""
 
 from __future__ import annotations
 
 import os
-import signal
-import sys
+import time
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
-from labctl.linux import libc
+from labctl.linux import inside, libc, statuses
 from labctl.linux.place import Place, exists
-from labctl.linux.processes import DIGEST, MACHINE, MARK, NETNS, environ, machine, mark, marked, namespace, processes
-from labctl.state import HOST, Service, State
+from labctl.linux.processes import (
+    DIGEST,
+    MARK,
+    belongs_to,
+    environ,
+    mark,
+    marked,
+    namespace,
+    own_mounts,
+    processes,
+)
+from labctl.state import HOST, UNREADY, UNWATCHED, Service, State
+from labctl.status import Report
 
-LAST_FD = 3  # of a service to be, closed by exec
-ETC = ("hosts", "hostname", "resolv.conf")
+SETTLING = 5.0  # seconds for a supervisor to notice that nobody waits any more
 
 
 def enter(place: Place, node: str) -> None:
@@ -23,84 +31,54 @@ def enter(place: Place, node: str) -> None:
 
     Only in a process with one thread that ends or execs afterwards. Raises OSError.
     """
-    if node == HOST and not place.isolated:
-        return
-    fd = os.open(place.netns(node), os.O_RDONLY | os.O_CLOEXEC)
-    libc.setns(fd)
-    os.close(fd)
-    libc.unshare(libc.CLONE_NEWNS | libc.CLONE_NEWUTS)
-    libc.mount("none", "/", flags=libc.MS_SLAVE | libc.MS_REC)  # unmounts still reach us, ours reach nobody
-    libc.mount("sysfs", "/sys", "sysfs")  # shows the namespace of the one who mounts it
-    etc = place.etc(node)
-    for name in ETC:
-        if (etc / name).exists() and os.path.exists(f"/etc/{name}"):
-            libc.mount(str(etc / name), f"/etc/{name}", flags=libc.MS_BIND)
-    if (etc / "hostname").exists():
-        libc.sethostname((etc / "hostname").read_text().strip())
-
-
-def start(place: Place, service: Service) -> int:
-    """Starts a service in the background. Call it from a process with one thread.
-
-    Answers a file descriptor whose end of file says that the service's own program runs (or could not be started:
-    why is in its log). Should this process be killed before the service is in its node, the service ends as well.
-    """
-    log = place.log(service.node, service.name)
-    folder = place.scratch(service.node)
-    for needed in (log.parent, folder):
-        needed.mkdir(parents=True, exist_ok=True)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    parent = os.getpid()
-    running, not_yet = os.pipe2(os.O_CLOEXEC)
-    if os.fork():
-        os.close(not_yet)
-        return running
-    try:
-        libc.die_with_parent(parent)
-        os.dup2(not_yet, LAST_FD, inheritable=False)
-        _become(place, service, log, folder)
-    except OSError as error:
-        os.write(2, f"labctl: {service.command[0]}: {error.strerror}\n".encode())
-    finally:
-        os._exit(127)
-
-
-def _become(place: Place, service: Service, log: Path, folder: Path) -> None:
-    os.setsid()
-    os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.closerange(LAST_FD + 1, min(os.sysconf("SC_OPEN_MAX"), 65536))
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_DFL)
-    own = {DIGEST: service.digest, MACHINE: machine()}  # the latter while /run is still in sight
-    enter(place, service.node)
-    os.chdir(folder)
-    own[NETNS] = namespace(os.getpid(), "net")
-    libc.outlive_parent()
-    environment = os.environ | dict(service.environment) | own
-    os.execvpe(service.command[0], service.command, environment)
+    if node != HOST or place.isolated:
+        inside.enter(str(place.netns(node)), str(place.etc(node)))
 
 
 def running(place: Place, expected: State) -> set[Service]:
-    """The expected services that have a living process; one that was started otherwise comes without its command."""
+    """The expected services that are there: living, or about to be started again. What is not as it should be about
+    one comes otherwise: without its command (it was started as something else, or was being ended), not ready, or with
+    no policy (nobody starts it again)."""
     services = [item for item in expected.items if isinstance(item, Service)]
     if not services:
         return set()
-    marks = {mark(service): service for service in services}
-    found: dict[Service, bool] = {}  # whether all its processes are what is expected
     nodes = {service.node for service in services}
     pids = {pid for pids in processes(place, nodes).values() for pid in pids}
     if not all(exists(place, node) for node in nodes):
         pids |= set(marked(place.lab))
-    for words in map(environ, pids):
-        for service in (marks[word] for word in words if word in marks):
-            digests = [word for word in words if word.startswith(f"{DIGEST}=".encode())]
-            same = digests in ([], [f"{DIGEST}={service.digest}".encode()])
-            found[service] = found.get(service, True) and same and exists(place, service.node)
-    return {service if same else replace(service, command=()) for service, same in found.items()}
+    words = {pid: environ(pid) for pid in pids}
+    marks = {word for each in words.values() for word in each}
+    found: set[Service] = set()
+    for service in services:
+        report = statuses.read(place, service.node, service.name)
+        own = belongs_to(service, report)
+        living = [pid for pid in pids if own(pid)] if report or mark(service) in marks else []
+        if living or (report and report.watched and report.state in ("waiting", "restarting")):
+            found.add(_true(service, report, [words[pid] for pid in living], exists(place, service.node)))
+    return found
+
+
+def _true(service: Service, report: Report | None, environments: list[list[bytes]], reachable: bool) -> Service:
+    """A service that is there, as it is."""
+    digests = {word for words in environments for word in words if word.startswith(f"{DIGEST}=".encode())}
+    told = report.digest if report and report.digest else service.digest
+    same = digests <= {f"{DIGEST}={service.digest}".encode()} and told == service.digest
+    if not same or not reachable or (report and report.state == "ending"):
+        return replace(service, command=())
+    if report and report.ready == "late":
+        return replace(service, ready=UNREADY)
+    lost = service.restart != "no" and not (report and report.watched)
+    return replace(service, restart=UNWATCHED) if lost else service
+
+
+def settle(place: Place, state: State) -> None:
+    """Waits until nothing is pending that an earlier `up`, which is gone, had a supervisor start."""
+    deadline = time.monotonic() + SETTLING
+    for service in (item for item in state.items if isinstance(item, Service)):
+        while (report := statuses.read(place, service.node, service.name)) and report.pending:
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.02)
 
 
 def rename(place: Place, node: str, hostname: str) -> None:
@@ -108,10 +86,10 @@ def rename(place: Place, node: str, hostname: str) -> None:
 
     Whoever came by other ways, as with `ip netns exec`, has a hostname of somebody else's.
     """
-    mine = namespace(os.getpid(), "uts")
+    mine, own = namespace(os.getpid(), "uts"), own_mounts(place, node)
     marks = (f"{MARK}={place.lab}/{node}/".encode(), f"LABCTL_NODE={node}".encode())
     for pid in processes(place, [node]).get(node, []):
-        started = any(word.startswith(marks) for word in environ(pid))
+        started = namespace(pid, "mnt") in own or any(word.startswith(marks) for word in environ(pid))
         if started and namespace(pid, "uts") not in ("", mine):
             with suppress(FileNotFoundError), open(f"/proc/{pid}/ns/uts") as uts:
                 libc.setns(uts.fileno(), libc.CLONE_NEWUTS)

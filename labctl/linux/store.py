@@ -109,7 +109,13 @@ def tidy(place: Place, wanted: State) -> None:
     for log in _entries(place.log("", "").parent):
         if log not in logs:
             log.unlink()
-    for folder in (place.etc(HOST).parent, place.scratch(HOST).parent, place.log("", "").parent):
+    known = {place.status(item.node, item.name) for item in wanted.items if isinstance(item, Service)}
+    for folder in _entries(place.status(HOST, "").parent):
+        for status in _entries(folder):
+            if status not in known:
+                status.unlink()
+        _prune(folder)
+    for folder in (place.etc(HOST).parent, place.scratch(HOST).parent, place.log("", "").parent, place.status("", "")):
         _prune(folder)
     named = {item.netns for item in wanted.items if isinstance(item, Namespace)}
     for name in names(place):

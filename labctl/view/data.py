@@ -50,7 +50,15 @@ def _node(inside: Inside) -> Data:
 
 
 def _status(status: Status) -> Data:
-    return {"name": status.service.name, "state": status.state, "pids": list(status.pids)}
+    return {
+        "name": status.service.name,
+        "state": status.state,
+        "pids": list(status.pids),
+        "exit_status": status.exit_status,
+        "signal": status.signal or None,
+        "restarts": int(status.report.restarts) if status.report else 0,
+        "ready": status.ready,
+    }
 
 
 def _links(picture: Picture) -> list[Data]:

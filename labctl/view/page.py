@@ -22,13 +22,13 @@ Colours = Mapping[int, Callable[[str], str]]  # column → the colour of a text 
 STATES = {
     "UP": GREEN, "DOWN": RED, "LOWERLAYERDOWN": RED,
     "REACHABLE": GREEN, "FAILED": RED, "INCOMPLETE": YELLOW, "STALE": DIM,
-    "running": GREEN, "exited": RED, "gone": RED,
+    "running": GREEN, "waiting": YELLOW, "restarting": YELLOW, "exited": RED, "killed": RED, "gone": RED,
 }  # fmt: skip
 
 
 def by_state(text: str) -> str:
-    """A column's colour by the last word of its texts."""
-    return STATES.get(text.rpartition(" ")[2], "")
+    """A column's colour by the last word of its texts, what follows in brackets excepted."""
+    return STATES.get(text.partition(" (")[0].rpartition(" ")[2], "")
 
 
 def always(code: str) -> Callable[[str], str]:

@@ -44,7 +44,7 @@ def _lab(lab: Lab) -> Row:
 def _node(lab: Picture, inside: Inside) -> Iterator[Row]:
     """One row, and further ones where a node has several addresses or services."""
     addresses = addresses_of(inside) if inside.there else ["namespace gone"]
-    services = [f"{status.service.name} {status.state}" for status in inside.services]
+    services = [f"{status.service.name} {status.text}" for status in inside.services]
     first = (lab.lab, inside.node, str(len(inside.pids)))
     for number, (address, service) in enumerate(zip_longest(addresses or ["-"], services or ["-"], fillvalue="")):
         name, node, processes = ("", "", "") if number else first

@@ -166,7 +166,7 @@ def _service(status: Status, page: Page) -> Row:
     text = service.command[2] if service.command[:2] == ("/bin/sh", "-c") else " ".join(service.command)
     command = " ".join(text.split())
     shown = command if page.whole or len(command) <= SHORT else f"{command[: SHORT - 1].rstrip()}…"
-    return service.node, service.name, status.state, ",".join(map(str, status.pids)) or "-", shown
+    return service.node, service.name, status.text, ",".join(map(str, status.pids)) or "-", shown
 
 
 def ports(picture: Picture, page: Page) -> list[str]:

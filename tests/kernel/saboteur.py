@@ -24,6 +24,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import unified_diff
 from typing import Any
@@ -40,7 +41,11 @@ bridges:
   lan: {subnet: [10.7.0.0/24, 'fd07::/64'], mtu: 1400}
   back: {subnet: 10.8.0.0/24, internal: true, icc: false}
 namespaces:
-  a: {networks: [lan], run: exec sleep 1000, sysctls: {net.ipv4.ip_default_ttl: 40}}
+  a:
+    networks: [lan]
+    run: exec sleep 1000
+    sysctls: {net.ipv4.ip_default_ttl: 40}
+    ports: ["8080:80", "53:53/udp"]
   b: {networks: [lan, back], hostname: bee, forward: true}
 links: [{endpoints: [{node: a, interface: c0, ip: 10.9.0.1/24}, {node: b, interface: c0, ip: 10.9.0.2/24}]}]
 """
@@ -52,6 +57,7 @@ bridges:
 namespaces:
   a:
     networks: [lan, new]
+    ports: ["8080:81", "127.0.0.1:8081:80"]
     run: {main: exec sleep 1001, other: exec sleep 1002}
     routes: [{to: 10.5.0.0/24, via: 10.9.0.3}]
   c: {networks: [new], run: exec sleep 1003}
@@ -78,9 +84,10 @@ grep -s . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/*/forwarding /pr
 cat /proc/self/mountinfo
 find /run -path /run/scratch -prune -o -path /run/etc -prune -o -printf '%p %M %U %l\\n'
 """
-# By chance or by time: counters of namespaces, timers, an address still tried, a mount's number.
+# By chance or by time: counters of namespaces, timers, an address still tried and its routes, a mount's number.
 CHANGING = re.compile(
-    r" link-netnsid \w+| \w*timer +\S+| tentative| promiscuity \d+| allmulti \d+|^\d+ \d+ (?=\d+:)| shared:\d+"
+    r"^.*(?:anycast|local) fe80::.*\n"
+    r"| link-netnsid \w+| \w*timer +\S+| tentative| promiscuity \d+| allmulti \d+|^\d+ \d+ (?=\d+:)| shared:\d+"
     r"|designated_\w+ \S+|LOWER_UP|NO-CARRIER|,,|M-DOWN| linkdown| state \w+|qdisc \w+|net:\[\d+\]"
     r"| port_(?:id|no) \S+| valid_lft \S+| preferred_lft \S+",
     re.MULTILINE,
@@ -228,11 +235,15 @@ def view() -> list[str]:
 
 
 def _processes() -> Iterator[str]:
+    """The command lines of all but this one; of supervisors, as many as killed verbs make them, one."""
+    commands = []
     for name in sorted(filter(str.isdigit, os.listdir("/proc")), key=int):
-        with open(f"/proc/{name}/cmdline", "rb") as file:
+        with suppress(OSError), open(f"/proc/{name}/cmdline", "rb") as file:
             command = file.read().replace(b"\0", b" ").decode()
-        if int(name) not in (os.getpid(), os.getppid()) and command:
-            yield f"process {command}"
+            if int(name) not in (os.getpid(), os.getppid()) and command:
+                commands.append(f"process {command}")
+    supervisors = {command for command in commands if "supervise.py" in command}
+    yield from [*(command for command in commands if command not in supervisors), *supervisors]
 
 
 def difference(before: list[str], after: list[str]) -> list[str]:

@@ -113,7 +113,7 @@ def test_a_change_in_place_tells_its_reason_and_a_replacement_too(machine: Machi
     assert machine.run(f"labctl plan {changed} --exit-code").status == 1
     planned = machine.ok(f"labctl plan {changed}")
     story = machine.up(changed)
-    for reason in ("mtu 1500 instead of 1400", "its command or environment changed"):
+    for reason in ("mtu 1500 instead of 1400", "its settings changed"):
         assert reason in planned
         assert reason in story
     assert machine.inside("a", "cat /sys/class/net/eth0/ifindex") == index

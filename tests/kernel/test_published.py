@@ -79,6 +79,7 @@ def test_a_free_port_is_one_that_nobody_uses_and_stays(machine: Machine) -> None
     assert "80/tcp -> 0.0.0.0:32769" in machine.ok("labctl show ports")
     assert "80/tcp -> 0.0.0.0:9001" in machine.ok("labctl show ports")
     machine.ok("kill $(ss -Hltnp sport = 9000 | grep -o 'pid=[0-9]*' | cut -d= -f2)")
+    wait_until(lambda: ":9000 " not in machine.ok("ss -Hltn"))
     assert "already as the file says" in machine.up(file)
     lab(machine, '["9000-9002:80", 80, "9100:81"]')
     machine.up(file)

@@ -39,13 +39,13 @@ def test_etc_hosts_ipv6(machine: Machine) -> None:
 def test_resolv_conf_localhost_ipv6(machine: Machine) -> None:
     """TestResolvConfLocalhostIPv6: of the host's name servers, those on its loopback are of no use in a container."""
     machine.ok(
-        "printf 'nameserver %s\\n' 127.0.0.53 ::1 192.0.2.53 >/etc/resolv.conf; echo search example.org >>/etc/resolv.conf"
+        "printf 'nameserver %s\\n' 127.0.0.53 ::1 192.0.2.53 >/etc/resolv.conf\necho search lan >>/etc/resolv.conf"
     )
     machine.settle()
     up(machine, BOTH)
     lines = read(machine, "a", "/etc/resolv.conf").splitlines()
     assert [line for line in lines if line.startswith("nameserver")] == ["nameserver 192.0.2.53"]
-    assert "search example.org" in lines
+    assert "search lan" in lines
 
 
 def test_internal_network_local_dns(machine: Machine) -> None:

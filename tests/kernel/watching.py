@@ -1,0 +1,30 @@
+"""What the tests of services have in common: a lab of one namespace, and what `ps` tells of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from kernel.machine import Machine
+
+NODE = "name: lab\nnamespaces: {{node: {{network_mode: none, run: {{{}}}}}}}\n"
+
+
+def lab(machine: Machine, processes: str) -> str:
+    """A file with one namespace that runs these."""
+    return machine.topology("lab", NODE.format(processes))
+
+
+def services(machine: Machine) -> dict[str, Any]:
+    """What `ps` tells of each, by name."""
+    [found] = json.loads(machine.ok("labctl ps --json"))
+    return {f"{node['node']}/{s['name']}": s for node in found["nodes"] for s in node["services"]}
+
+
+def service(machine: Machine, name: str = "main") -> dict[str, Any]:
+    found: dict[str, Any] = services(machine)[f"node/{name}"]
+    return found
+
+
+def supervisors(machine: Machine) -> list[str]:
+    return [line for line in machine.processes() if "supervise.py" in line]

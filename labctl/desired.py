@@ -230,6 +230,12 @@ def _ipv6_settings(node: Node, mtus: dict[str, int], topology: Topology, bridges
     return settings | {f"net.ipv6.conf.{_dotless(name)}.disable_ipv6": "1" for name in without}
 
 
+def _without_ipv6(node: Node, interface: str) -> bool:
+    """Whether the file's own settings turn IPv6 off there: then it has no address of it, as with Docker."""
+    settings = dict(node.sysctls)
+    return any(settings.get(f"net.ipv6.conf.{name}.disable_ipv6") == "1" for name in (_dotless(interface), "all"))
+
+
 def _attachments(
     node: Node, topology: Topology, bridges: dict[str, Bridge], names: dict[tuple[str, str], str], context: Context
 ) -> Iterator[Item]:
@@ -240,12 +246,13 @@ def _attachments(
         yield _pair(node, attachment, bridge, eth, near_name, topology, context)
         for subnet in bridge.subnets:
             ip = address(context.leases, node.name, attachment, subnet.version)
-            yield Address(node.name, eth, ip_interface(f"{ip}/{subnet.prefixlen}"))
+            if subnet.version == 4 or not _without_ipv6(node, eth):
+                yield Address(node.name, eth, ip_interface(f"{ip}/{subnet.prefixlen}"))
     written = {
         route.to.version for route in node.routes if route.to.prefixlen == 0 and route.table in (None, MAIN_TABLE)
     }
     for version, bridge in ways_out(node, bridges).items():
-        if version not in written:
+        if version not in written and not (version == 6 and _without_ipv6(node, eths[bridge.name])):
             everywhere = ip_network("0.0.0.0/0" if version == 4 else "::/0")
             yield Route(node.name, everywhere, bridge.ways_out[version], eths[bridge.name], 1024 * (version == 6))
 
@@ -302,9 +309,10 @@ Peers = dict[str, str]  # bridge to the lines of its members
 def _peers(topology: Topology, context: Context) -> Peers:
     lines: dict[str, list[str]] = {bridge.name: [] for bridge in topology.bridges}
     for node in topology.nodes:
+        eths = interfaces(node, topology)
         for attachment in node.networks:
             names = " ".join(dict.fromkeys((node.name, *attachment.aliases, node.hostname or node.name)))
-            for version in (4, 6):
+            for version in (4,) if _without_ipv6(node, eths[attachment.bridge]) else (4, 6):
                 if ip := address(context.leases, node.name, attachment, version):
                     lines[attachment.bridge].append(f"{ip}\t{names}\n")
     return {bridge: "".join(each) for bridge, each in lines.items()}

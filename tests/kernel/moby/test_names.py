@@ -131,7 +131,7 @@ def test_configured_mac_addr_on_restart(machine: Machine) -> None:
     [
         ("one: {subnet: 10.1.0.0/24, ip_range: 10.2.0.0/28}", "10.2.0.0/28"),
         ("one: {subnet: 10.1.0.0/24, gateway: 10.2.0.1}", "10.2.0.1"),
-        ("one: {subnet: [10.1.0.0/24, 10.2.0.0/24]}", "10.2.0.0/24"),
+        ("one: {subnet: [10.1.0.0/24, 10.2.0.0/24]}", "a second IPv4 subnet"),
         ("one: {subnet: 10.1.0.0/24}, two: {subnet: 10.1.0.128/25}", "10.1.0.128/25"),
         ("one: {subnet: 10.1.0.300/24}", "10.1.0.300/24"),
     ],

@@ -15,6 +15,7 @@ from labctl.draft import Draft
 from labctl.errors import MAX_PROBLEMS, Problem
 from labctl.names import names
 from labctl.publishing import publishing
+from labctl.sharing import sharing
 from labctl.wiring import wiring
 
 
@@ -25,6 +26,7 @@ def meaning(draft: Draft) -> list[Problem]:
 
 def _problems(draft: Draft) -> Iterator[Problem]:
     yield from names(draft)
+    yield from sharing(draft)
     yield from wiring(draft)
     yield from dependencies(draft)
     yield from addressing(draft)

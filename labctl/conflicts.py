@@ -44,6 +44,7 @@ class Site:
     links: tuple[HostLink, ...] = ()
     routes: tuple[HostRoute, ...] = ()
     netns: frozenset[str] = frozenset()  # names in /run/netns that do not lead to the lab
+    etc_netns: frozenset[str] = frozenset()  # names in /etc/netns that do not lead to the lab
     has_table: bool = False  # the lab's nftables table exists
     ports: frozenset[tuple[str, int]] = frozenset()  # protocol and number of those in use, looked at only if needed
 
@@ -151,6 +152,11 @@ def check_names(wanted: State, site: Site, record: Record, new: bool) -> None:
             case Namespace() if item.netns in site.netns:
                 raise Conflict(
                     f"a network namespace {item.netns} already exists in /run/netns",
+                    "It was left alone. Set `prefix:` in the file, or use --isolated.",
+                )
+            case Namespace() if HOST not in (item.node, item.same_as) and item.netns in site.etc_netns:
+                raise Conflict(
+                    f"/etc/netns/{item.netns} already exists and is not of the lab {record.lab}",
                     "It was left alone. Set `prefix:` in the file, or use --isolated.",
                 )
     if new and site.has_table:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Network, ip_interface, ip_network
 
+from labctl.etc import files
 from labctl.leases import address, interfaces, ways_out
 from labctl.programs import services
 from labctl.publish import opened, published
@@ -22,7 +23,6 @@ from labctl.state import (
     IPV6_MTU,
     MAIN_TABLE,
     Address,
-    File,
     Item,
     Link,
     Namespace,
@@ -37,14 +37,6 @@ from labctl.written import Attachment, Bridge, Cable, IPAddress, Node, StaticRou
 MTU = 1500
 NO_MAC = "00:00:00:00:00:00"
 LOOPBACK = IPv4Interface("127.0.0.1/8")  # comes with lo when it goes up; ::1 is there without
-LOCALHOST = """\
-127.0.0.1\tlocalhost
-::1\tlocalhost ip6-localhost ip6-loopback
-fe00::\tip6-localnet
-ff00::\tip6-mcastprefix
-ff02::1\tip6-allnodes
-ff02::2\tip6-allrouters
-"""
 
 
 @dataclass(frozen=True)
@@ -71,11 +63,10 @@ def desired(topology: Topology, context: Context) -> State:
     items += [Namespace(HOST, context.prefix + HOST), *_loopback(HOST)] if context.isolated else []
     for bridge in topology.bridges:
         items += _bridge(bridge, topology, context)
-    peers = _peers(topology, context)
+    items += files(topology, context.leases, context.nameservers, context.ipv6)
     for node in topology.nodes:
         items += _namespace(node, topology, bridges, context)
         items += _attachments(node, topology, bridges, names, context)
-        items += _files(node, peers, context)
         items += services(node, topology.name, context.directory)
     for cable in topology.cables:
         items += _cable(cable, topology, context)
@@ -167,7 +158,10 @@ def _bridge(bridge: Bridge, topology: Topology, context: Context) -> Iterator[It
 
 
 def _namespace(node: Node, topology: Topology, bridges: dict[str, Bridge], context: Context) -> Iterator[Item]:
-    yield Namespace(node.name, context.prefix + node.name)
+    machines = node.same_as == HOST and not context.isolated
+    yield Namespace(node.name, "" if machines else context.prefix + node.name, same_as=node.same_as)
+    if node.same_as:
+        return
     yield from _loopback(node.name)
     mtus = _mtus(node, topology, bridges)
     settings = _ipv6_settings(node, mtus, topology, bridges) if context.ipv6 else {}
@@ -301,28 +295,3 @@ def _static(node: Node, route: StaticRoute, items: Iterable[Item]) -> Route:
     own = (item for item in items if isinstance(item, Address) and item.node == node.name)
     dev = route.dev or next((item.dev for item in own if route.via in item.interface.network), None)
     return Route(node.name, route.to, route.via, dev, metric, route.table or MAIN_TABLE)
-
-
-Peers = dict[str, str]  # bridge to the lines of its members
-
-
-def _peers(topology: Topology, context: Context) -> Peers:
-    lines: dict[str, list[str]] = {bridge.name: [] for bridge in topology.bridges}
-    for node in topology.nodes:
-        eths = interfaces(node, topology)
-        for attachment in node.networks:
-            names = " ".join(dict.fromkeys((node.name, *attachment.aliases, node.hostname or node.name)))
-            for version in (4,) if _without_ipv6(node, eths[attachment.bridge]) else (4, 6):
-                if ip := address(context.leases, node.name, attachment, version):
-                    lines[attachment.bridge].append(f"{ip}\t{names}\n")
-    return {bridge: "".join(each) for bridge, each in lines.items()}
-
-
-def _files(node: Node, peers: Peers, context: Context) -> Iterator[Item]:
-    hostname = node.hostname or node.name
-    extra = "".join(f"{ip}\t{name}\n" for name, ip in node.extra_hosts)
-    yield File(node.name, "hosts", LOCALHOST + extra + "".join(peers[a.bridge] for a in node.networks))
-    yield File(node.name, "hostname", f"{hostname}\n")
-    servers = node.dns or context.nameservers
-    text = "".join(f"nameserver {server}\n" for server in servers) or "# no nameserver: see `dns` of the topology\n"
-    yield File(node.name, "resolv.conf", text)

@@ -6,20 +6,18 @@ cannot be read becomes a problem and is left out, so that the rest can still be 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv6Address, ip_network
-from typing import Any, TypeVar
 
 from labctl import notation, policies
-from labctl.document import Document, Steps, Value
-from labctl.errors import MAX_PROBLEMS, Problem
+from labctl.document import Document, Steps
+from labctl.errors import Problem
+from labctl.reader import At, EnoughError
 from labctl.syntax import quoted
 from labctl.written import NAT, Attachment, Bridge, Cable, CableEnd, IPAddress, Network, Node, Publish, Run, StaticRoute
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -37,10 +35,15 @@ class Entry:
 
     node: Node  # under the name as written
     count: int | None = None
-    alone: bool = False  # network_mode: none
+    mode: str = ""  # network_mode: none, host or namespace:NAME
     routes: tuple[tuple[Steps, StaticRoute], ...] = ()  # the node's, each with the way to it
     ports: tuple[tuple[Steps, Publish], ...] = ()
     waits: tuple[Wait, ...] = ()
+
+    @property
+    def shares(self) -> str:
+        """Whose network it has: the name of another entry or node, or "host"; empty: its own."""
+        return self.mode.removeprefix("namespace:") if self.mode != "none" else ""
 
     @property
     def copies(self) -> int:
@@ -79,13 +82,9 @@ class Draft:
 def draft(document: Document, faulty: Collection[Steps]) -> Draft:
     """Read all entries but those with faults of shape. With more problems than are told, the rest is not read."""
     made = Draft(document, aside={path[:2] for path in faulty})
-    with suppress(_EnoughError):
+    with suppress(EnoughError):
         _read(made)
     return made
-
-
-class _EnoughError(Exception):
-    """There are more problems than are told."""
 
 
 def _read(made: Draft) -> None:
@@ -104,74 +103,12 @@ def _read(made: Draft) -> None:
             made.aside.add(at.path)
 
 
-@dataclass(slots=True)
-class _At:
-    """A place in a document, to read from."""
-
-    document: Document
-    path: Steps
-    value: Value
-    problems: list[Problem]
-
-    @property
-    def name(self) -> str:
-        return self.path[-1]
-
-    @property
-    def data(self) -> Any:
-        return self.value.data
-
-    @property
-    def text(self) -> str:
-        """A scalar as written: 1.10 in an environment is not 1.1."""
-        return self.value.text
-
-    def __contains__(self, key: str) -> bool:
-        return key in self.value.children
-
-    def __truediv__(self, key: str) -> _At:
-        return _At(self.document, (*self.path, key), self.value.children[key], self.problems)
-
-    def __iter__(self) -> Iterator[_At]:
-        """The entries of a mapping or the items of a list."""
-        return (self / key for key in self.value.children)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return self.value.children[key].data if key in self else default
-
-    def all(self, key: str) -> list[_At]:
-        """The items of a list, or the one value that may stand for a list; none without the key."""
-        if key not in self:
-            return []
-        value = self / key
-        return list(value) if isinstance(value.data, list) else [value]
-
-    def read(self, notation: Callable[[str], T]) -> T | None:
-        """The text as a value, or None and a problem."""
-        try:
-            return notation(self.text)
-        except ValueError as problem:
-            self.problem(str(problem))
-            return None
-
-    def read_at(self, key: str, notation: Callable[[str], T]) -> T | None:
-        return (self / key).read(notation) if key in self else None
-
-    def read_all(self, key: str, notation: Callable[[str], T]) -> tuple[T, ...]:
-        return tuple(value for item in self.all(key) if (value := item.read(notation)) is not None)
-
-    def problem(self, message: str) -> None:
-        self.problems.append(Problem(self.document.file, self.value.line, self.value.column, message))
-        if len(self.problems) > MAX_PROBLEMS:
-            raise _EnoughError
-
-
-def _entries(made: Draft, kind: str) -> list[_At]:
-    root = _At(made.document, (), made.document.root, made.problems)
+def _entries(made: Draft, kind: str) -> list[At]:
+    root = At(made.document, (), made.document.root, made.problems)
     return [at for at in root / kind if at.path not in made.aside] if kind in root else []
 
 
-def _bridge(at: _At) -> Bridge | None:
+def _bridge(at: At) -> Bridge | None:
     """None if its addresses cannot be read: then nothing about its members can be said."""
     before = len(at.problems)
     bridge = Bridge(
@@ -192,14 +129,18 @@ def _bridge(at: _At) -> Bridge | None:
     return bridge if len(at.problems) == before else None
 
 
-def _mode(at: _At, version: str) -> str:
+def _mode(at: At, version: str) -> str:
     """One gateway mode for both versions, or one for each."""
     if not isinstance(at.get("gateway_mode"), dict):
         return at.read_at("gateway_mode", notation.mode) or NAT
     return str((at / "gateway_mode").get(version, NAT))
 
 
-def _entry(at: _At) -> Entry:
+def _entry(at: At) -> Entry:
+    mode = at.read_at("network_mode", notation.network_mode) or ""
+    if mode not in ("", "none"):  # what else it has is not for it: sharing.py
+        node = Node(at.name, run=tuple(_runs(at)), environment=_settings(at, "environment"))
+        return Entry(node, _number(at, "count"), mode)
     ports = tuple((item.path, publish) for item in at.all("ports") if (publish := _publish(item)))
     routes = tuple((item.path, route) for item in at.all("routes") if (route := _route(item)))
     node = Node(
@@ -208,23 +149,26 @@ def _entry(at: _At) -> Entry:
         run=tuple(_runs(at)),
         environment=_settings(at, "environment"),
         hostname=at.get("hostname"),
+        domainname=at.get("domainname"),
         extra_hosts=tuple(_extra_hosts(at)),
         dns=at.read_all("dns", notation.address),
+        dns_search=tuple(item.text for item in at.all("dns_search")),
+        dns_opt=at.read_all("dns_opt", notation.option),
         sysctls=_settings(at, "sysctls"),
         routes=tuple(route for _, route in routes),
         ports=tuple(publish for _, publish in ports),
         forward=at.get("forward", False),
     )
-    return Entry(node, _number(at, "count"), at.get("network_mode") == "none", routes, ports, tuple(_waits(at)))
+    return Entry(node, _number(at, "count"), mode, routes, ports, tuple(_waits(at)))
 
 
-def _plugs(at: _At) -> Iterator[tuple[str, _At]]:
+def _plugs(at: At) -> Iterator[tuple[str, At]]:
     """The bridges under `networks`, as a list or a mapping."""
     for item in at / "networks" if "networks" in at else ():
         yield item.text if isinstance(at.get("networks"), list) else item.name, item
 
 
-def _attachments(at: _At) -> Iterator[Attachment]:
+def _attachments(at: At) -> Iterator[Attachment]:
     seen: set[str] = set()
     for bridge, item in _plugs(at):
         if bridge in seen:
@@ -242,7 +186,7 @@ def _attachments(at: _At) -> Iterator[Attachment]:
         )
 
 
-def _runs(at: _At) -> Iterator[Run]:
+def _runs(at: At) -> Iterator[Run]:
     if "run" not in at:
         return
     run = at / "run"
@@ -256,7 +200,7 @@ def _runs(at: _At) -> Iterator[Run]:
             yield Run(item.name, _command(item))
 
 
-def _process(at: _At) -> Run:
+def _process(at: At) -> Run:
     ready: str | tuple[str, ...] | None = ()
     if "ready" in at:
         is_list = isinstance(at.get("ready"), list)
@@ -273,34 +217,34 @@ def _process(at: _At) -> Run:
     )
 
 
-def _waits(at: _At) -> Iterator[Wait]:
+def _waits(at: At) -> Iterator[Wait]:
     yield from (Wait(item.path, "", item.text) for item in at.all("depends_on"))
     for process in at / "run" if isinstance(at.get("run"), dict) else ():
         if isinstance(process.data, dict):
             yield from (Wait(item.path, process.name, item.text) for item in process.all("depends_on"))
 
 
-def _command(at: _At) -> str | tuple[str, ...]:
+def _command(at: At) -> str | tuple[str, ...]:
     return tuple(item.text for item in at) if isinstance(at.data, list) else at.text
 
 
-def _settings(at: _At, key: str) -> tuple[tuple[str, str], ...]:
+def _settings(at: At, key: str) -> tuple[tuple[str, str], ...]:
     """A mapping, or a list of NAME=value; of a name given twice the last counts, as in Compose."""
     if isinstance(at.get(key), dict):
         return tuple((item.name, item.text) for item in at / key)
     return tuple(dict(at.read_all(key, notation.setting)).items())
 
 
-def _extra_hosts(at: _At) -> Iterator[tuple[str, IPAddress]]:
+def _extra_hosts(at: At) -> Iterator[tuple[str, IPAddress | str]]:
     if not isinstance(at.get("extra_hosts"), dict):
         yield from at.read_all("extra_hosts", notation.host)
         return
     for item in at / "extra_hosts":
-        if address := item.read(notation.address):
+        if address := item.read(notation.host_address):
             yield item.name, address
 
 
-def _publish(at: _At) -> Publish | None:
+def _publish(at: At) -> Publish | None:
     if not isinstance(at.data, dict):
         return at.read(notation.publish)
     before = len(at.problems)
@@ -316,7 +260,7 @@ def _publish(at: _At) -> Publish | None:
         return None
 
 
-def _route(at: _At) -> StaticRoute | None:
+def _route(at: At) -> StaticRoute | None:
     via, dev = at.read_at("via", notation.address), at.get("dev")
     to: Network | None = ip_network("::/0" if isinstance(via, IPv6Address) else "0.0.0.0/0")
     if at.get("to") != "default":
@@ -332,7 +276,7 @@ def _route(at: _At) -> StaticRoute | None:
     return StaticRoute(to, via, dev, _number(at, "metric"), _number(at, "table"))
 
 
-def _cable(at: _At) -> Cable | None:
+def _cable(at: At) -> Cable | None:
     before = len(at.problems)
     ends = [end for item in at / "endpoints" if (end := _cable_end(item))]
     if len(at.problems) > before:
@@ -344,7 +288,7 @@ def _cable(at: _At) -> Cable | None:
     return Cable((one, other), _number(at, "mtu"))
 
 
-def _cable_end(at: _At) -> CableEnd | None:
+def _cable_end(at: At) -> CableEnd | None:
     if isinstance(at.data, dict):
         return CableEnd(
             node=at.get("node"),
@@ -360,6 +304,6 @@ def _cable_end(at: _At) -> CableEnd | None:
     return CableEnd(node, interface)
 
 
-def _number(at: _At, key: str) -> int | None:
+def _number(at: At, key: str) -> int | None:
     """JSON Schema takes 1500.0 for a whole number, so it may come as a float."""
     return int(at.get(key)) if key in at else None

@@ -21,6 +21,7 @@ from labctl.state import Names, Ruleset, Service, State
 from labctl.written import Topology
 
 Report = Callable[[Op, Names], None]  # each operation once it is on its way
+Unready = Callable[[Sequence[Service]], None]  # the services that are waited for, when it takes long
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def up(
     isolated: bool | None,
     report: Report = lambda op, names: None,
     waiting: Callable[[], None] = lambda: None,
-    unready: Callable[[Sequence[Service]], None] = lambda services: None,
+    unready: Unready = lambda services: None,
 ) -> Draft:
     """Brings a lab to the state of its file; one that did not exist before is removed again when that fails.
 
@@ -58,18 +59,23 @@ def up(
     with store.lab_lock(topology.name, waiting):
         if store.load(topology.name) is None and (rest := recover(topology.name)):
             remove(rest)  # of a lab whose record is gone
-        with store.machine_lock():
-            intent = _intent(topology, isolated)
-            store.save(intent.record)
-        try:
-            if not intent.new:
-                machine.settle(machine.place(intent.record), intent.expected)
-            found = _compared(intent)
-            _build(found, report, unready)
-        except BaseException as error:
-            if intent.new:
-                _remove_again(intent.record, error)
-            raise
+        return bring(topology, isolated, report, unready)
+
+
+def bring(topology: Topology, isolated: bool | None, report: Report, unready: Unready = lambda services: None) -> Draft:
+    """What `up` does; the caller holds the lab's lock."""
+    with store.machine_lock():
+        intent = _intent(topology, isolated)
+        store.save(intent.record)
+    try:
+        if not intent.new:
+            machine.settle(machine.place(intent.record), intent.expected)
+        found = _compared(intent)
+        _build(found, report, unready)
+    except BaseException as error:
+        if intent.new:
+            _remove_again(intent.record, error)
+        raise
     return found
 
 
@@ -97,7 +103,7 @@ def _intent(topology: Topology, isolated: bool | None) -> Intent:
     prefix = topology.prefix if topology.prefix is not None else f"{topology.name}-" if place.isolated else ""
     meant = _record(topology, place, prefix, leases, record)
     meant = replace(meant, found=_found(topology, meant, beside))
-    wanted = desired(topology, _context(topology, meant, place))
+    wanted = desired(topology, _context(meant, place))
     meant = replace(meant, rules_as_listed=_listed(wanted, record))
     check_names(wanted, site, meant, new=record is None)
     check_ports(topology, machine.refused(place, wanted), beside)
@@ -105,11 +111,11 @@ def _intent(topology: Topology, isolated: bool | None) -> Intent:
     return Intent(replace(meant, state=wanted.over(meant.state)), wanted, expected, new=record is None)
 
 
-def _context(topology: Topology, record: Record, place: Place) -> Context:
+def _context(record: Record, place: Place) -> Context:
     return Context(
         record.leases,
         record.prefix,
-        os.path.dirname(os.path.abspath(topology.file)),
+        record.directory,
         machine.nameservers(),
         record.found,
         place.isolated,
@@ -124,7 +130,7 @@ def _compared(intent: Intent) -> Draft:
     return Draft(intent.record, intent.wanted, plan(intent.wanted, observed), intent.new)
 
 
-def _build(found: Draft, report: Report, unready: Callable[[Sequence[Service]], None]) -> None:
+def _build(found: Draft, report: Report, unready: Unready) -> None:
     record, place = found.record, machine.place(found.record)
     store.prepare(place)
     listed = machine.apply(found.plan, place, record, restorable(record), lambda op: report(op, record.names), unready)
@@ -145,12 +151,30 @@ def _remove_again(record: Record, error: BaseException) -> None:
 
 
 def _record(topology: Topology, place: Place, prefix: str, leases: Leases, old: Record | None) -> Record:
-    file = "-" if topology.file == "-" else os.path.abspath(topology.file)
-    if old:
-        return replace(old, file=file, prefix=prefix, leases=leases, host="" if old.isolated else here())
-    ours = not machine.has_netns_folder() or any(other.made_netns_folder for other in others(topology.name))
-    host = "" if place.isolated else here()
-    return Record(topology.name, file, place.isolated, prefix, leases, made_netns_folder=ours, host=host)
+    path = os.path.abspath(topology.file)
+    old = old or _new_record(topology.name, place)
+    return replace(
+        old,
+        file="-" if topology.file == "-" else path,
+        directory=os.path.dirname(path),
+        text=topology.text,
+        prefix=prefix,
+        leases=leases,
+        host="" if place.isolated else here(),
+    )
+
+
+def _new_record(lab: str, place: Place) -> Record:
+    """Whoever makes a folder for names removes it; of several labs the last."""
+    netns, etc = machine.has_names_folders()
+    beside = others(lab)
+    return Record(
+        lab,
+        "-",
+        place.isolated,
+        made_netns_folder=not netns or any(other.made_netns_folder for other in beside),
+        made_etc_netns=not etc or any(other.made_etc_netns for other in beside),
+    )
 
 
 def _listed(wanted: State, old: Record | None) -> str:

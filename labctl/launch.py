@@ -14,9 +14,12 @@ AGAIN = {  # what runs a command over and over; labctl itself waits longer each 
 }
 
 
+ALL_PIDS = "$(ls /proc | grep '^[0-9]')"
+
+
 def start(service: Service, netns: str) -> Iterator[str]:
     """The lines that start it in the background, and wait until it is ready."""
-    inside = f"ip netns exec {shlex.quote(netns)} {_as_user(service.user)}"
+    inside = f"{_inside(netns)}{_as_user(service.user)}"
     variables = "".join(f"{name}={shlex.quote(value)} " for name, value in service.environment)
     folder = f" && cd {shlex.quote(service.working_dir)}" if service.working_dir else ""
     command = f"{variables}setsid {inside}{_again(service.restart)}{shlex.join(service.command)}"
@@ -27,12 +30,17 @@ def start(service: Service, netns: str) -> Iterator[str]:
 
 def end(service: Service, netns: str) -> str:
     mark = f"{SERVICE}={dict(service.environment)[SERVICE]}"
-    return kill(f"$(ip netns pids {shlex.quote(netns)})", mark)
+    return kill(f"$(ip netns pids {shlex.quote(netns)})" if netns else ALL_PIDS, mark)
 
 
 def kill(pids: str, mark: str) -> str:
     """Ends those processes that have a mark in their environment."""
     return f"for pid in {pids}; do grep -qz '^{mark}$' /proc/$pid/environ && kill $pid; done || :"
+
+
+def _inside(netns: str) -> str:
+    """Nothing for the machine's own namespace."""
+    return f"ip netns exec {shlex.quote(netns)} " if netns else ""
 
 
 def _as_user(user: str) -> str:
@@ -56,6 +64,6 @@ def _again(restart: str) -> str:
 def _until_ready(service: Service, netns: str, inside: str) -> str:
     if isinstance(service.ready, str):
         protocol, port = service.ready.split()
-        listening = f"ip netns exec {shlex.quote(netns)} ss -Hln{protocol[0]} 'sport = :{port}'"
+        listening = f"{_inside(netns)}ss -Hln{protocol[0]} 'sport = :{port}'"
         return f"until {listening} | grep -q .; do sleep 0.1; done"
     return f"until {inside}{shlex.join(service.ready)} >/dev/null 2>&1; do sleep 0.1; done"

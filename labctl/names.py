@@ -142,7 +142,9 @@ def _named(texts: Value, separator: str) -> dict[str, str]:
 def _host_names(entry: Entry) -> Iterator[tuple[Steps, str]]:
     node = entry.node
     names: list[tuple[Steps, str]] = [(("hostname", ""), node.hostname)] if node.hostname is not None else []
+    names += [(("domainname", ""), node.domainname)] if node.domainname is not None else []
     names += [(("extra_hosts", name), name) for name, _ in node.extra_hosts]
+    names += [(("dns_search", str(i)), name) for i, name in enumerate(node.dns_search) if name != "."]
     for plug in node.networks:
         names += [(("networks", plug.bridge, "aliases", str(i)), alias) for i, alias in enumerate(plug.aliases)]
     for where, name in names:

@@ -20,7 +20,7 @@ from ipaddress import (
 )
 
 from labctl.syntax import plain, quoted
-from labctl.written import MODES, Interface, IPAddress, Network, Publish, Span, size
+from labctl.written import HOST_GATEWAY, MODES, Interface, IPAddress, Network, Publish, Span, size
 
 
 def address(text: str) -> IPAddress:
@@ -118,12 +118,36 @@ def setting(text: str) -> tuple[str, str]:
     return name, value
 
 
-def host(text: str) -> tuple[str, IPAddress]:
+def network_mode(text: str) -> str:
+    kind, _, name = text.partition(":")
+    if text in ("none", "host") or (kind == "namespace" and name):
+        return text
+    message = f"{quoted(text)} is no network mode; write none, host or namespace:NAME"
+    if kind in ("service", "container") and name:
+        message = f"{quoted(text)} is for containers; write namespace:{plain(name)}"
+    elif text == "bridge":
+        message += ", or name bridges under 'networks'"
+    raise ValueError(message)
+
+
+def option(text: str) -> str:
+    """An option of resolv.conf(5), such as ndots:1."""
+    if not re.fullmatch(r"[a-z][a-z0-9-]*(:[0-9]+)?", text):
+        raise ValueError(f"{quoted(text)} is no option of a resolver; write one such as ndots:1 or use-vc")
+    return text
+
+
+def host_address(text: str) -> IPAddress | str:
+    """An address, or HOST_GATEWAY for the host's."""
+    return text if text == HOST_GATEWAY else address(text)
+
+
+def host(text: str) -> tuple[str, IPAddress | str]:
     """name:address or name=address, as in extra_hosts; an IPv6 address may be in brackets."""
     name, found, rest = re.fullmatch(r"([^:=]*)([:=]?)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
     if not found or not name:
         raise ValueError(f"{quoted(text)} has no address; write name:address, such as db:192.0.2.7")
-    return name, address(rest.removeprefix("[").removesuffix("]"))
+    return name, host_address(rest.removeprefix("[").removesuffix("]"))
 
 
 def publish(text: str) -> Publish:

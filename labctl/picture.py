@@ -149,6 +149,7 @@ class Inside:
     neighbours: tuple[Neighbour, ...] = ()
     services: tuple[Status, ...] = ()
     pids: tuple[int, ...] = ()  # of all processes; not counted for a host that is this machine's own
+    same_as: str = ""  # whose namespace it shares: what is in there is that one's
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ def plan(desired: State, observed: State) -> Plan:
         for key, item in found.items()
         if key not in wanted or key in replaced
     ]
+    gone += _moving(found, gone)
     found = _survivors(found, gone)
     added = [Add(item) for key, item in wanted.items() if key not in found]
     changed = [
@@ -96,6 +97,8 @@ def _in_place(before: Item, after: Item) -> bool:
             ]
         case ((Service() | Proxy()), _):
             return False
+        case Namespace(), Namespace():
+            return before.same_as == after.same_as
         case _:
             return True
 
@@ -148,6 +151,14 @@ def _fields(before: object, after: object) -> Iterator[str]:
             yield "down" if meant else "up"
         else:
             yield f"{name} {'none' if there in (None, '') else there} instead of {meant}"
+
+
+def _moving(found: dict[Key, Item], gone: list[Remove]) -> list[Remove]:
+    """The services that have to start anew because their node gets another namespace."""
+    removed = {op.item.key for op in gone}
+    nodes = {op.item.node for op in gone if isinstance(op.item, Namespace)}
+    services = (item for item in found.values() if isinstance(item, Service) and item.node in nodes)
+    return [Remove(item, "its node gets another namespace") for item in services if item.key not in removed]
 
 
 def _survivors(found: dict[Key, Item], gone: Iterable[Remove]) -> dict[Key, Item]:
@@ -238,6 +249,8 @@ def _order(op: Op, turns: Mapping[Key, int]) -> tuple[object, ...]:
             return (2, natural(item.ends[0].name), 0)
         case Address() if item.node == HOST:
             return (2, natural(item.dev), 1, str(item.interface))
+        case Namespace() if item.same_as:
+            return (4.5, natural(item.node))  # there is something to share
         case Namespace():
             return (3, natural(item.node), 0)
         case Sysctl() if item.interface is None:

@@ -37,8 +37,8 @@ VERSION = 2
 REMEDY = "'labctl down' removes the lab all the same, by what the kernel tells of it."
 NOUNS = {noun.__name__: noun for noun in (Namespace, Sysctl, Link, Address, Route, Ruleset, Proxy, Service)}
 KINDS: dict[type, tuple[str, ...]] = {
-    str: ("lab", "file", "prefix", "rules_as_listed"),
-    bool: ("isolated", "made_netns_folder"),
+    str: ("lab", "file", "directory", "text", "prefix", "rules_as_listed"),
+    bool: ("isolated", "made_netns_folder", "made_etc_netns"),
     dict: ("found", "indexes", "addresses", "ports"),
     int: ("group",),
 }
@@ -70,9 +70,14 @@ class Record:
     state: State = field(default_factory=State)  # what was meant, the last time and this time
     host: str = ""  # the network namespace of the machine that the lab is on, `net:[4026531840]`; empty when isolated
 
-    @property
+    made_etc_netns: bool = False  # /etc/netns did not exist before the first lab
+    directory: str = "/"  # of the topology, which services know as $LABCTL_TOPOLOGY_DIR
+    text: str = ""  # of the topology, as it was applied
+
+    @cached_property
     def names(self) -> Names:
-        return Names(self.prefix, self.isolated)
+        at_host = frozenset(node for node, owner in self.state.shared().items() if owner == HOST)
+        return Names(self.prefix, self.isolated, at_host)
 
     def settings(self) -> set[str]:
         """The host's sysctls that this lab needs."""

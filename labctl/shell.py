@@ -78,6 +78,8 @@ def _title(op: Op) -> str:
 
 def _add(op: Add, names: Names) -> Iterator[str]:
     match op.item:
+        case Namespace() as ns if ns.same_as:
+            yield from _share(ns, names)
         case Namespace() as ns:
             yield f"ip netns add {shlex.quote(ns.netns)}"
         case Sysctl() as sysctl:
@@ -96,10 +98,20 @@ def _add(op: Add, names: Names) -> Iterator[str]:
             words = [proxy.mark, f"setsid {_inside(HOST, names)}{shlex.join(PROXY)}", *map(spec, proxy.ports)]
             yield f"{' '.join(words)} </dev/null >/dev/null 2>&1 &"
         case File() as file:
-            path = shlex.quote(f"/etc/netns/{names.netns(file.node)}/{file.name}")
-            yield f"install -Dm644 /dev/stdin {path} <<'TEXT'\n{file.text}TEXT"
+            yield f"install -Dm644 /dev/stdin {_path(file, names)} <<'TEXT'\n{file.text}TEXT"
         case Service() as service:
             yield from launch.start(service, names.netns(service.node))
+
+
+def _share(ns: Namespace, names: Names) -> Iterator[str]:
+    """Another name of a namespace, and of the files that go with it; the machine's own has none."""
+    if not ns.netns:
+        yield f": {ns.node} is in this namespace"
+        return
+    yield f"ln -sfn {shlex.quote(names.netns(ns.same_as))} {shlex.quote(f'/run/netns/{ns.netns}')}"
+    if ns.same_as != HOST:
+        to = shlex.quote(f"/etc/netns/{ns.netns}")
+        yield f"mkdir -p /etc/netns && ln -sfn {shlex.quote(names.netns(ns.same_as))} {to}"
 
 
 def _add_link(link: Link, names: Names) -> Iterator[str]:
@@ -199,6 +211,9 @@ def spec(port: Published) -> str:
 
 def _remove(op: Remove, names: Names) -> Iterator[str]:
     match op.item:
+        case Namespace() as ns if ns.same_as:
+            both = " ".join(shlex.quote(f"{folder}/{ns.netns}") for folder in ("/run/netns", "/etc/netns"))
+            yield f"rm -f {both}" if ns.netns else f": {ns.node} was in this namespace"
         case Namespace() as ns:
             yield f"ip netns del {shlex.quote(ns.netns)}"
         case Sysctl(node="host") as sysctl:
@@ -216,9 +231,9 @@ def _remove(op: Remove, names: Names) -> Iterator[str]:
             yield f"{_inside(HOST, names)}nft delete table inet {ruleset.table}"
             yield from _forget(ruleset.text, "", names)
         case Proxy() as proxy:
-            yield launch.kill("$(ls /proc | grep '^[0-9]')", proxy.mark)
+            yield launch.kill(launch.ALL_PIDS, proxy.mark)
         case File() as file:
-            yield f"rm -f {shlex.quote(f'/etc/netns/{names.netns(file.node)}/{file.name}')}"
+            yield f"rm -f {_path(file, names)}"
         case Service() as service:
             yield launch.end(service, names.netns(service.node))
 
@@ -235,7 +250,7 @@ def _forget(before: str, after: str, names: Names) -> Iterator[str]:
 def _change(op: Change, names: Names) -> Iterator[str]:
     match op.before, op.item:
         case Namespace(), Namespace() as ns:
-            yield f": the name {ns.netns} in /run/netns, and what keeps the namespace"
+            yield f": the name {ns.netns} in /run/netns and /etc/netns, and what keeps the namespace"
         case Link() as before, Link() as link:
             for old, new in zip(before.ends, link.ends, strict=True):
                 yield from _set_port(old, new, names)
@@ -246,8 +261,14 @@ def _change(op: Change, names: Names) -> Iterator[str]:
             yield from _forget(old.text, ruleset.text, names)
         case _, Route() as route:
             yield f"{_ip(route.node, names)} route replace {_route(route)}"
+        case _, File() as file:
+            yield f"cat >{_path(file, names)} <<'TEXT'\n{file.text}TEXT"  # in place: it is mounted where programs run
         case _:
             yield from _add(Add(op.item), names)
+
+
+def _path(file: File, names: Names) -> str:
+    return shlex.quote(f"/etc/netns/{names.netns(file.node)}/{file.name}")
 
 
 def _ip(node: str, names: Names, tool: str = "ip") -> str:

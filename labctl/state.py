@@ -29,12 +29,14 @@ Key = tuple[str, ...]
 class Namespace:
     """A network namespace; `netns` is its name in /run/netns, empty when that name is missing.
 
-    One that is not mounted is only kept alive by the processes in it.
+    One that is not mounted is only kept alive by the processes in it. A node that shares the namespace of another has
+    no network, files or host name of its own.
     """
 
     node: str
     netns: str
     mounted: bool = True
+    same_as: str = ""  # the node whose namespace it is, or HOST; empty: its own
 
     @property
     def key(self) -> Key:
@@ -47,10 +49,12 @@ class Names:
 
     prefix: str = ""
     isolated: bool = False  # the host is a namespace of the lab's own
+    at_host: frozenset[str] = frozenset()  # the nodes that share the host's namespace
 
     def netns(self, node: str) -> str:
         """Empty for the namespace that labctl was started in."""
-        return self.prefix + node if node != HOST or self.isolated else ""
+        machines = not self.isolated and (node == HOST or node in self.at_host)
+        return "" if machines else self.prefix + node
 
 
 @dataclass(frozen=True)
@@ -275,6 +279,10 @@ class State:
     @property
     def published(self) -> tuple[Published, ...]:
         return next((item.ports for item in self.items if isinstance(item, Proxy)), ())
+
+    def shared(self) -> dict[str, str]:
+        """From nodes that share a namespace to those whose it is."""
+        return {item.node: item.same_as for item in self.items if isinstance(item, Namespace) and item.same_as}
 
     def nodes(self) -> list[str]:
         """Without the host, also where that is a namespace of the lab's own."""

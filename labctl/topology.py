@@ -17,6 +17,7 @@ from labctl.draft import Draft, Entry, draft
 from labctl.errors import MAX_PROBLEMS, TopologyError
 from labctl.names import lab_name
 from labctl.shape import faults
+from labctl.sharing import owner
 from labctl.written import (
     Attachment,
     Bridge,
@@ -64,7 +65,7 @@ def load(text: bytes, file: str) -> Topology:
         problems += meaning(drafted)
     if problems:
         raise TopologyError(problems)
-    return _topology(drafted)
+    return replace(_topology(drafted), text=text.decode())
 
 
 def _topology(drafted: Draft) -> Topology:
@@ -73,7 +74,7 @@ def _topology(drafted: Draft) -> Topology:
     return Topology(
         name=lab_name(document),
         bridges=tuple(drafted.bridges.values()),
-        nodes=tuple(node for entry in drafted.entries.values() for node in _multiplied(entry, others)),
+        nodes=tuple(node for entry in drafted.entries.values() for node in _multiplied(entry, drafted, others)),
         cables=tuple(drafted.cables.values()),
         prefix=document.data.get("prefix"),
         file=document.file,
@@ -81,7 +82,8 @@ def _topology(drafted: Draft) -> Topology:
     )
 
 
-def _multiplied(entry: Entry, others: Mapping[Process, tuple[Process, ...]]) -> Iterator[Node]:
-    name = entry.node.name
-    run = tuple(replace(one, depends_on=others.get((name, one.name), ())) for one in entry.node.run)
-    return (replace(entry.node, name=name, run=run) for name in entry.nodes)
+def _multiplied(entry: Entry, drafted: Draft, others: Mapping[Process, tuple[Process, ...]]) -> Iterator[Node]:
+    written = entry.node.name
+    run = tuple(replace(one, depends_on=others.get((written, one.name), ())) for one in entry.node.run)
+    for number, name in enumerate(entry.nodes):
+        yield replace(entry.node, name=name, run=run, same_as=owner(drafted.entries, entry, number))

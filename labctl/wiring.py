@@ -18,7 +18,7 @@ from labctl.names import interface_name
 from labctl.shape import did_you_mean
 from labctl.state import MAIN_TABLE
 from labctl.syntax import plain, quoted
-from labctl.written import CableEnd, IPAddress, Network, StaticRoute
+from labctl.written import HOST_GATEWAY, CableEnd, IPAddress, Network, StaticRoute
 
 IPV6_METRIC = 1024  # the kernel's, of a route for which the file has none, or 0
 Socket = tuple[Steps, CableEnd]  # an end of a cable, and the way to it
@@ -34,6 +34,7 @@ def wiring(draft: Draft) -> Iterator[Problem]:
         yield from _copies(draft, entry)
         yield from _interfaces(draft, entry, own)
         yield from _own_addresses(draft, entry, own)
+        yield from _host_gateway(draft, entry)
         yield from _routes(draft, entry, own)
 
 
@@ -61,7 +62,7 @@ def _cables(draft: Draft) -> Iterator[Problem]:
         for i, end in enumerate(cable.ends):
             where = (*path, "endpoints", str(i))
             if end.node not in single and ("namespaces", end.node) not in draft.aside:
-                yield draft.document.problem(_part(draft, where, "node"), _no_such_node(draft, end.node, single))
+                yield draft.document.problem(part(draft, where, "node"), _no_such_node(draft, end.node, single))
         one, other = cable.ends
         where = (*path, "endpoints", "1")
         for key, same in (("mac", one.mac), ("ip", one.ip and one.ip.ip), ("ip6", one.ip6 and one.ip6.ip)):
@@ -82,7 +83,7 @@ def _no_such_node(draft: Draft, name: str, single: Collection[str]) -> str:
     return f"unknown namespace {quoted(name)}" + did_you_mean(name, list(single), "add it under 'namespaces'")
 
 
-def _part(draft: Draft, where: Steps, key: str) -> Steps:
+def part(draft: Draft, where: Steps, key: str) -> Steps:
     """A part of an end of a cable, which the short form does not have."""
     return (*where, key) if key in draft.document.find(where).children else where
 
@@ -92,16 +93,17 @@ def _part(draft: Draft, where: Steps, key: str) -> Steps:
 
 def _networks(draft: Draft, entry: Entry, own: list[Socket]) -> Iterator[Problem]:
     path = ("namespaces", entry.node.name)
+    given = draft.document.find(path).children
     for plug in entry.node.networks:
         if plug.bridge not in draft.bridges and ("bridges", plug.bridge) not in draft.aside:
             known = list(draft.bridges)
             otherwise = f"the bridges are {', '.join(map(plain, known[:9]))}" if known else "add it under 'bridges'"
             message = f"unknown bridge {quoted(plug.bridge)}" + did_you_mean(plug.bridge, known, otherwise)
             yield draft.document.problem_at_key(draft.plugs[entry.node.name, plug.bridge], message)
-    if entry.alone and entry.node.networks:
+    if entry.mode == "none" and entry.node.networks:
         message = "'network_mode: none' and 'networks' contradict each other; remove one of them"
         yield draft.document.problem((*path, "network_mode"), message)
-    if not (entry.alone or entry.node.networks or own or draft.lacks_cables):
+    if not ("network_mode" in given or entry.node.networks or own or draft.lacks_cables):
         message = f"namespace {quoted(entry.node.name)} has no networks; "
         message += "name a bridge under 'networks', give it a cable under 'links', or write 'network_mode: none'"
         yield draft.document.problem_at_key(path, message)
@@ -126,7 +128,7 @@ def _interfaces(draft: Draft, entry: Entry, own: list[Socket]) -> Iterator[Probl
         for plug in entry.node.networks
         if plug.interface is not None
     ]
-    named += [(_part(draft, where, "interface"), end.interface) for where, end in own]
+    named += [(part(draft, where, "interface"), end.interface) for where, end in own]
     seen: dict[str, Steps] = {}
     for path, name in named:
         if wrong := interface_name(name):
@@ -136,6 +138,17 @@ def _interfaces(draft: Draft, entry: Entry, own: list[Socket]) -> Iterator[Probl
             message = f"{quoted(entry.node.name)} has an interface '{name}' already, at {first.line}:{first.column}; "
             yield draft.document.problem(path, message + "choose another name")
         seen.setdefault(name, path)
+
+
+def _host_gateway(draft: Draft, entry: Entry) -> Iterator[Problem]:
+    """The host's address is that of a bridge that leads to it."""
+    bridges = [draft.bridges.get(plug.bridge) for plug in entry.node.networks]
+    path: Steps = ("namespaces", entry.node.name, "extra_hosts")
+    if all(bridge and not bridge.ways_out for bridge in bridges):
+        for item in draft.document.find(path).children if entry.node.extra_hosts else ():
+            if draft.document.find((*path, item)).text.endswith(HOST_GATEWAY):
+                message = f"'{HOST_GATEWAY}' is where the default route leads, and this namespace has none; "
+                yield draft.document.problem((*path, item), message + "plug it into a bridge that is not internal")
 
 
 def _own_addresses(draft: Draft, entry: Entry, own: list[Socket]) -> Iterator[Problem]:

@@ -111,6 +111,9 @@ def size(span: Span) -> int:
     return span[1] - span[0] + 1
 
 
+HOST_GATEWAY = "host-gateway"  # in extra_hosts: the host's address, as the node reaches it
+
+
 @dataclass(frozen=True)
 class StaticRoute:
     to: Network
@@ -129,12 +132,16 @@ class Node:
     run: tuple[Run, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     hostname: str | None = None  # default: the node's name
-    extra_hosts: tuple[tuple[str, IPAddress], ...] = ()
+    domainname: str | None = None  # what follows the host name in its full name
+    extra_hosts: tuple[tuple[str, IPAddress | str], ...] = ()  # an address, or HOST_GATEWAY
     dns: tuple[IPAddress, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_opt: tuple[str, ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()
     routes: tuple[StaticRoute, ...] = ()
     ports: tuple[Publish, ...] = ()
     forward: bool = False  # it is a router: IPv4 and IPv6 forwarding on
+    same_as: str = ""  # whose network it shares: another node's, or "host"; empty: its own
 
 
 @dataclass(frozen=True)
@@ -162,5 +169,6 @@ class Topology:
     cables: tuple[Cable, ...] = ()
     prefix: str | None = None  # of the names in /run/netns; None: "" on the host, "<lab>-" in an isolated lab
     file: str = field(default="", compare=False)  # as the user named it, for messages
+    text: str = field(default="", compare=False, repr=False)  # the file's
     positions: dict[tuple[str, ...], tuple[int, int]] = field(default_factory=dict, compare=False, repr=False)
     """Line and column, from 1, of every value; keys are paths such as ("bridges", "docker0", "subnet")."""

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import yaml
 from hypothesis import assume
 from hypothesis import strategies as st
+from sharers import modes, settled
 
 from labctl.errors import TopologyError
 from labctl.state import Sysctl
@@ -137,6 +138,8 @@ def namespaces(draw: Draw[Any], existing: Data) -> Data:
     plugged = draw(some(list(existing), 3, least)) if existing else []
     networks = {bridge: draw(seldom(attachments(subnets_of(existing[bridge])))) or {} for bridge in plugged}
     node: Data = {"networks": networks} if networks else {}
+    if draw(st.integers(0, 5)) == 5:
+        node = draw(modes(NODES))
     if draw(st.integers(0, 9)) == 9:
         node["count"] = draw(st.integers(1, 3))
     return node
@@ -181,8 +184,13 @@ def contents() -> st.SearchStrategy[Data]:
             depends_on=st.sampled_from(["a", ["web", "b/main"]]),
             environment=variables,
             hostname=st.sampled_from(["box", "www.example.org"]),
-            extra_hosts=options(gate=st.sampled_from(["10.0.0.1", "fd00::1"]), www=st.just("192.0.2.7")),
+            domainname=st.just("example.org"),
+            extra_hosts=options(
+                gate=st.sampled_from(["10.0.0.1", "fd00::1", "host-gateway"]), www=st.just("192.0.2.7")
+            ),
             dns=st.sampled_from(["192.0.2.53", ["192.0.2.53", "2001:db8::53"]]),
+            dns_search=st.sampled_from(["example.org", ".", ["a", "b"]]),
+            dns_opt=st.just(["ndots:1"]),
             ports=some(PORTS, 3),
             forward=st.booleans(),
             sysctls=options(**{key: st.sampled_from(values) for key, values in SYSCTLS.items()}),
@@ -255,7 +263,7 @@ def reach(data: Data, name: str) -> Reach:
 
 def mended(data: Data) -> Data:
     """Without what refers to nothing (networks, cables, routes, settings of interfaces), nor what excludes another."""
-    nodes = data["namespaces"]
+    nodes = settled(data["namespaces"])
     data["bridges"] = {name: bridge for name, bridge in data["bridges"].items() if "subnet" in bridge}
     for node in nodes.values():
         networks = {bridge: plug for bridge, plug in node.get("networks", {}).items() if bridge in data["bridges"]}
@@ -278,7 +286,8 @@ def mended(data: Data) -> Data:
         for key in ("networks", "ports", "routes", "sysctls"):
             if not node[key]:
                 del node[key]
-        node.pop("network_mode", None)
+        if all(data["bridges"][name].get("internal") for name in node.get("networks", {})):
+            node["extra_hosts"] = {k: v for k, v in node.get("extra_hosts", {}).items() if v != "host-gateway"}
         if not reached:
             node["network_mode"] = "none"
     return data

@@ -15,15 +15,15 @@ PACKAGE = Path(__file__).parents[1] / "labctl"
 # layer   what lives there                                      imports from
 PICTURE = """
   cli     : __main__ cli                                      : story view linux fit record plan meaning text nouns base
-  story   : lab removal                                       : linux fit record plan meaning nouns base
+  story   : lab plug removal                                  : linux fit record plan meaning text nouns base
   linux   : linux                                             : fit record plan nouns base
   view    : view                                              : fit record plan nouns base
   fit     : conflicts doctor interference facts               : meaning record nouns base
-  meaning : desired leases programs publish ruleset           : record nouns base
+  meaning : desired etc leases programs publish ruleset       : record nouns base
   record  : record ownership                                  : nouns base
   plan    : plan shell launch                                 : nouns base
   text    : topology shipped checks wiring addressing names dependencies
-            publishing draft notation policies shape document syntax : nouns base
+            publishing sharing edit draft reader notation policies shape document syntax : nouns base
   nouns   : state status picture written translation          : base
   base    : __init__ errors                                   :
 """

@@ -97,8 +97,8 @@ def _options(words: list[str]) -> bool:
 
 def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
     """SIGTERM ends a command as Ctrl-C does: what was begun is undone or left for the next `up`."""
-    if place := sys.modules.get("labctl.linux.place"):
-        place.stop.set()  # should Python lose the exception in a callback, the work still ends at its next step
+    if thread := sys.modules.get("labctl.linux.thread"):
+        thread.stop.set()  # should Python lose the exception in a callback, the work still ends at its next step
     raise KeyboardInterrupt("terminated")
 
 

@@ -21,6 +21,7 @@ app = typer.Typer(
 File = Annotated[str, typer.Argument(help="A topology file, '-', or the name of a shipped one.")]
 Lab = Annotated[str | None, typer.Argument(help="A lab's name or its file. Default: the only one running.")]
 Node = Annotated[str, typer.Argument(help="NODE or LAB/NODE; 'host' is the lab's host.")]
+Network = Annotated[str, typer.Argument(help="One of the lab's bridges.")]
 Isolated = Annotated[bool, typer.Option("--isolated", help="Give the lab a private host namespace.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -162,6 +163,32 @@ def logs(
     from labctl.cli import logs
 
     logs.run(node, service, follow, tail)
+
+
+@app.command()
+def connect(
+    node: Node,
+    network: Network,
+    ip: Annotated[str | None, typer.Option(help="Its IPv4 address there. Default: the lowest free one.")] = None,
+    ip6: Annotated[str | None, typer.Option(help="Its IPv6 address there. Default: the lowest free one.")] = None,
+    aliases: Annotated[list[str] | None, typer.Option("--alias", help="One more name by which others find it.")] = None,
+    interface: Annotated[str | None, typer.Option(help="Its name inside. Default: the lowest free eth<n>.")] = None,
+    mac: Annotated[str | None, typer.Option(help="Its MAC address.")] = None,
+    gw_priority: Annotated[int | None, typer.Option(help="The network with the highest has the default route.")] = None,
+) -> None:
+    """Plug a node of a running lab into a bridge; `up FILE` goes back to what the file says."""
+    from labctl.cli import connect
+
+    settings = {"ip": ip, "ip6": ip6, "aliases": aliases, "interface": interface, "mac": mac}
+    connect.run(node, network, settings | {"gw_priority": gw_priority})
+
+
+@app.command()
+def disconnect(node: Node, network: Network) -> None:
+    """Unplug a node of a running lab from a bridge; `up FILE` goes back to what the file says."""
+    from labctl.cli import connect
+
+    connect.off(node, network)
 
 
 @app.command()

@@ -26,8 +26,8 @@ def run(file: str, isolated: bool = False, dry_run: bool = False, verbose: bool 
     wanted = topology(file)
     admit_to_change(starting=True)
     begun = time.monotonic()
-    done = lab.up(wanted, isolated or None, _tell(verbose), lambda: _waiting(wanted.name), _unready(wanted.name))
-    _finish(done, time.monotonic() - begun, verbose)
+    done = lab.up(wanted, isolated or None, _tell(verbose), lambda: waiting_for(wanted.name), unready(wanted.name))
+    finish(done, time.monotonic() - begun, verbose)
     _warn(done)
 
 
@@ -58,14 +58,18 @@ def _as_json(op: Op, names: Names) -> dict[str, object]:
 
 
 def _tell(verbose: bool) -> lab.Report:
-    return lambda op, names: print(shell(op, names), file=sys.stderr) if verbose else None
+    return (lambda op, names: print(shell(op, names), file=sys.stderr)) if verbose else silently
 
 
-def _waiting(name: str) -> None:
+def silently(_op: Op, _names: Names) -> None:
+    """Reports nothing."""
+
+
+def waiting_for(name: str) -> None:
     print(f"{name}: waiting for another labctl that works on this lab …", file=sys.stderr)
 
 
-def _unready(name: str) -> Callable[[Sequence[Service]], None]:
+def unready(name: str) -> Callable[[Sequence[Service]], None]:
     def tell(services: Sequence[Service]) -> None:
         names = [f"{service.node}/{service.name}" for service in services]
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
@@ -75,7 +79,7 @@ def _unready(name: str) -> Callable[[Sequence[Service]], None]:
     return tell
 
 
-def _finish(done: Draft, seconds: float, verbose: bool) -> None:
+def finish(done: Draft, seconds: float, verbose: bool = False) -> None:
     """What was done and what to try next."""
     name, plan = done.record.lab, done.plan
     if not plan:
@@ -125,6 +129,8 @@ def _members(state: State) -> list[str]:
     for (node, dev), found in sorted(addresses.items()):
         if node:
             rows[node].append(f"{dev} {' '.join(sorted(found))}")
+    for node, owner in state.shared().items():
+        rows[node].append(f"as {owner}")
     for node, port in ports:
         rows[node].append(port)
     width = max(map(len, [*bridges, *rows]), default=0)

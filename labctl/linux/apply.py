@@ -7,17 +7,17 @@ where every pair of interfaces is made. Whatever must see them done (a sysctl of
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from subprocess import Popen
 
 from labctl.errors import KernelError
 from labctl.linux import conntrack, nft, ports, services, sysctls
 from labctl.linux.messages import Indexes, messages
+from labctl.linux.names import name, unname
 from labctl.linux.netlink import GONE
-from labctl.linux.place import NETNS, Interrupted, Namespaces, Place, stop
+from labctl.linux.place import Namespaces
 from labctl.linux.processes import end_node
+from labctl.linux.thread import Interrupted, stop
 from labctl.plan import Add, Change, Op, Plan, Remove
 from labctl.shell import link_local_address, link_local_settings, shell
 from labctl.state import HOST, Address, File, Names, Namespace, Proxy, Ruleset, Sysctl
@@ -93,7 +93,7 @@ class Worker:
                 if left := ports.end(self._namespaces.place.lab):
                     raise self._error(op, 0, f"still running: {' '.join(map(str, left))}")
             case Add(File() as file) | Change(_, File() as file):
-                self._try(op, lambda: self._file(file))
+                self._try(op, lambda: self._file(file, changed=isinstance(op, Change)))
             case Remove(File() as file):
                 self._try(op, (self._namespaces.place.etc(file.node) / file.name).unlink)
             case _:
@@ -127,6 +127,9 @@ class Worker:
     def _namespace(self, op: Op) -> None:
         place = self._namespaces.place
         match op:
+            case Add(Namespace() as namespace) | Change(_, Namespace() as namespace) if namespace.same_as:
+                self._namespaces.share(namespace.node, namespace.same_as)
+                name(place, namespace)
             case Add(Namespace() as namespace):
                 self._namespaces.create(namespace.node)
                 name(place, namespace)
@@ -191,12 +194,12 @@ class Worker:
             if complaint := ports.ready(process):
                 raise self._error(op, errno.EADDRINUSE, complaint)
 
-    def _file(self, file: File) -> None:
+    def _file(self, file: File, changed: bool) -> None:
         """Written in place: a running process has the file mounted and sees the change."""
         folder = self._namespaces.place.etc(file.node)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / file.name).write_text(file.text)
-        if file.name == "hostname":
+        if changed and file.name == "hostname":
             services.rename(self._namespaces.place, file.node, file.text.strip())
 
 
@@ -211,18 +214,3 @@ def _texts(op: Op) -> tuple[str, str]:
             return text, ""
         case _:
             return "", text
-
-
-def name(place: Place, namespace: Namespace) -> None:
-    """Gives a namespace its name for ip(8): a link in /run/netns. Never replaces one that leads elsewhere."""
-    link = NETNS / namespace.netns
-    while not (link.is_symlink() and os.readlink(link) == str(place.mount(namespace.node))):
-        NETNS.mkdir(mode=0o755, parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):  # the last lab but this one has just removed the empty folder
-            link.symlink_to(place.mount(namespace.node))
-
-
-def unname(place: Place, namespace: Namespace) -> None:
-    link = NETNS / namespace.netns
-    if link.is_symlink() and os.readlink(link) == str(place.mount(namespace.node)):
-        link.unlink()

@@ -9,7 +9,6 @@ import errno
 import os
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 CHUNK = 1 << 16
@@ -17,35 +16,47 @@ PAUSE = 0.1  # seconds between two looks at a log that is followed
 
 
 class Log:
-    """One log, read on and on."""
+    """One log, read on and on. It is kept open, so that another file of its name is known as another."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: tuple[int, int] = (0, 0)  # device and inode: another file is another beginning
+        self._fd = -1
         self._at = 0
 
     def read(self) -> bytes:
         """What has come since the last time, a chunk at most; nothing where there is no more, or no log."""
-        try:
-            fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return b""
-        try:
-            found = os.fstat(fd)
-            if (found.st_dev, found.st_ino) != self._file or found.st_size < self._at:
-                self._file, self._at = (found.st_dev, found.st_ino), 0
-            self._at = _behind_hole(fd, self._at)
-            data = os.pread(fd, CHUNK, self._at)
-        finally:
-            os.close(fd)
-        self._at += len(data)
-        return data
+        data = self._read() if self._fd >= 0 else b""
+        return data or (self._read() if self._is_another() else b"")
 
     def seek(self, lines: int) -> None:
         """Goes on with the last lines of what there is now."""
-        with suppress(FileNotFoundError), self._path.open("rb") as file:
-            found = os.fstat(file.fileno())
-            self._file, self._at = (found.st_dev, found.st_ino), _start_of(file.fileno(), found.st_size, lines)
+        if self._is_another():
+            self._at = _start_of(self._fd, os.fstat(self._fd).st_size, lines)
+
+    def _read(self) -> bytes:
+        if os.fstat(self._fd).st_size < self._at:
+            self._at = 0
+        self._at = _behind_hole(self._fd, self._at)
+        data = os.pread(self._fd, CHUNK, self._at)
+        self._at += len(data)
+        return data
+
+    def _is_another(self) -> bool:
+        """Whether there is a log that is not the one that was read so far; then it is open at its beginning."""
+        try:
+            if self._fd >= 0 and os.path.samestat(os.fstat(self._fd), os.stat(self._path)):
+                return False
+            found = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        self.close()
+        self._fd, self._at = found, 0
+        return True
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 def last_lines(path: Path, number: int) -> list[str]:
@@ -55,6 +66,7 @@ def last_lines(path: Path, number: int) -> list[str]:
     found = b""
     while data := log.read():
         found += data
+    log.close()
     lines = found.decode(errors="replace").expandtabs().splitlines()
     return ["".join(filter(str.isprintable, line)) for line in lines][-number:]
 
@@ -86,6 +98,8 @@ def follow(
         if quiet and going_on:
             time.sleep(PAUSE)
     write(b"".join(_line(name, width, rest) for name, rest in rests.items() if rest))
+    for log in readers.values():
+        log.close()
 
 
 def _line(name: str, width: int, line: bytes) -> bytes:

@@ -15,7 +15,8 @@ from typing import Any
 from labctl.errors import LabError
 from labctl.linux import netlink, ports, processes, statuses
 from labctl.linux.observe import AF_INET, AF_INET6
-from labctl.linux.place import Namespaces, Place, exists, in_thread
+from labctl.linux.place import Namespaces, Place, exists
+from labctl.linux.thread import in_thread
 from labctl.ownership import HostLink, ours
 from labctl.picture import Bridge, Hop, Inside, Interface, Neighbour, Picture, RouteEntry, Status, Traffic
 from labctl.record import Record
@@ -99,6 +100,9 @@ def _inside(
     node: str, record: Record, namespaces: Namespaces, pids: list[int], status: Mapping[str, tuple[Status, ...]]
 ) -> Inside:
     there = _socket(namespaces, node)
+    owner = namespaces.place.owner(node)
+    if there and owner != node:
+        return Inside(node, services=status.get(node, ()), pids=tuple(sorted(pids)), same_as=owner)
     if there is None:
         return Inside(node, there=False, services=status.get(node, ()))
     links = sorted(there.dump("ifinfmsg", netlink.RTM_GETLINK), key=lambda message: message["index"])

@@ -13,11 +13,12 @@ from labctl.linux import processes, services
 from labctl.linux.apply import Worker
 from labctl.linux.messages import Indexes
 from labctl.linux.observe import observe as _observe
-from labctl.linux.place import NETNS, Namespaces, Place, exists, in_thread, mounted
+from labctl.linux.place import ETC_NETNS, NETNS, Namespaces, Place, exists, mounted
 from labctl.linux.supervision import Supervision, Unready
-from labctl.linux.survey import foreign_names, nameservers, survey
+from labctl.linux.survey import bare, nameservers, survey
 from labctl.linux.survey import refused as _refused
 from labctl.linux.sysctls import path, read
+from labctl.linux.thread import in_thread
 from labctl.plan import Add, Op, Plan, Remove
 from labctl.record import Record
 from labctl.state import HOST, Address, Link, Service, State
@@ -26,7 +27,7 @@ __all__ = [
     "apply",
     "bridge_nf",
     "has_ipv6",
-    "has_netns_folder",
+    "has_names_folders",
     "nameservers",
     "observe",
     "place",
@@ -37,8 +38,9 @@ __all__ = [
 ]
 
 
-def has_netns_folder() -> bool:
-    return NETNS.is_dir()
+def has_names_folders() -> tuple[bool, bool]:
+    """Whether there are /run/netns and /etc/netns."""
+    return NETNS.is_dir(), ETC_NETNS.is_dir()
 
 
 def has_ipv6() -> bool:
@@ -49,7 +51,8 @@ def has_ipv6() -> bool:
 def place(record: Record) -> Place:
     """Where a lab is, with the processes that keep namespaces alive whose mounts are gone."""
     place = Place(record.lab, record.isolated)
-    lost = [node for node in record.state.nodes() if not mounted(place, node)] if os.path.isdir(place.mounts) else []
+    own = set(record.state.nodes()) - record.state.shared().keys() if os.path.isdir(place.mounts) else set()
+    lost = [node for node in own if not mounted(place, node)]
     return replace(place, kept=processes.kept(record.lab, lost))
 
 
@@ -58,7 +61,7 @@ def site(place: Place, with_ports: bool) -> Site:
     if os.geteuid() != 0:
         return Site()
     if not exists(place, HOST):
-        return Site(netns=foreign_names(place))
+        return bare(place)
     return in_thread(lambda: survey(place, f"labctl-{place.lab}", with_ports))
 
 

@@ -5,14 +5,15 @@ Everything else in a namespace is none of our business here: what labctl did not
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Any
 
 from labctl.linux import netlink, nft, ports
 from labctl.linux.messages import ADDR_GEN_NONE, BRIDGE_PORT, IFF_UP, RTPROT_BOOT
-from labctl.linux.place import NETNS, Namespaces, Place, exists, mounted
+from labctl.linux.names import named
+from labctl.linux.place import Namespaces, Place, exists, mounted
 from labctl.linux.services import running
 from labctl.linux.sysctls import read
 from labctl.state import HOST, Address, File, Item, Link, Namespace, Port, Proxy, Route, Ruleset, Service, State, Sysctl
@@ -163,9 +164,9 @@ def _in_namespace(item: Item, there: There, place: Place, rules_as_listed: str) 
     inside = there[item.node]
     match item:
         case Namespace():
-            link = NETNS / item.netns
-            named = link.is_symlink() and os.readlink(link) == str(place.mount(item.node))
-            yield Namespace(item.node, item.netns if named else "", mounted(place, item.node))
+            owner = place.owner(item.node)
+            found = replace(item, same_as=owner if owner != item.node else "", mounted=mounted(place, item.node))
+            yield found if named(place, found) else replace(found, netns="")
         case Sysctl():
             value = inside.sysctl(item.name)
             if value is not None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
-import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -21,6 +18,8 @@ if TYPE_CHECKING:
 
 RUN = Path("/run/labctl")  # tmpfs: gone at a reboot, as the namespaces are
 NETNS = Path("/run/netns")  # where ip(8) looks for names
+ETC_NETNS = Path("/etc/netns")  # where `ip netns exec` looks for what to mount in /etc
+WHOEVERS = "/proc/self/ns/net"  # a link to it leads each process to its own network: to the machine's, outside of nodes
 HOLDER = ".holder"  # in an ordinary user's /run/labctl: who holds their namespaces
 
 PRISTINE = "/"  # no node's name: a namespace in which nobody changed anything
@@ -52,14 +51,31 @@ class Place:
         """Where a node's namespace is, or should be, mounted."""
         return self.mounts / node
 
+    def owner(self, node: str) -> str:
+        """The node whose namespace it is in: itself, or the one that its link leads to; HOST for the host's."""
+        try:
+            target = os.readlink(self.mount(node))
+        except OSError:
+            return node
+        return HOST if target == WHOEVERS else target
+
+    def leads_to(self, owner: str) -> str:
+        """What the link of a node says that shares the namespace of another."""
+        return WHOEVERS if owner == HOST and not self.isolated else owner
+
+    def on_machine(self, node: str) -> bool:
+        """Whether its namespace is the machine's own."""
+        return not self.isolated and self.owner(node) == HOST
+
     def netns(self, node: str) -> Path:
         """Where a node's namespace can be entered."""
+        node = self.owner(node)
         if node == HOST and not self.isolated:
             return Path(f"/proc/{os.getpid()}/ns/net")  # the main thread's, whichever thread asks
         return Path(f"/proc/{self.kept[node]}/ns/net") if node in self.kept else self.mount(node)
 
     def etc(self, node: str) -> Path:
-        return self.directory / "etc" / node
+        return self.directory / "etc" / self.owner(node)
 
     def scratch(self, node: str) -> Path:
         """Where a node's services start."""
@@ -110,8 +126,15 @@ class Namespaces:
         if not mounted(self.place, node):
             self._mount(str(self.place.netns(node)), node)
 
+    def share(self, node: str, owner: str) -> None:
+        """Gives a node the namespace of another: a link beside that one's mount. Raises OSError."""
+        self.remove(node)
+        self.place.mount(node).symlink_to(self.place.leads_to(owner))
+
     def _mount(self, source: str, node: str) -> None:
         target = self.place.mount(node)
+        if target.is_symlink():  # of a node that shared a namespace
+            target.unlink()
         target.touch(mode=0o444)
         libc.mount(source, str(target), flags=libc.MS_BIND)
 
@@ -167,85 +190,12 @@ class Namespaces:
 
 def exists(place: Place, node: str) -> bool:
     """Whether there is a namespace to enter."""
-    return mounted(place, node) or node in place.kept
+    return mounted(place, node) or place.owner(node) in place.kept
 
 
 def mounted(place: Place, node: str) -> bool:
-    """Whether a node's file is a namespace; the machine's own needs none."""
-    return (node == HOST and not place.isolated) or libc.is_mount(str(place.mount(node)))
-
-
-class Interrupted(Exception):
-    """The work in a thread was told to stop."""
-
-
-class Flag:
-    """A threading.Event without a lock: a signal's handler may set it, whatever its thread is doing with it."""
-
-    def __init__(self) -> None:
-        self._on = False
-
-    def set(self) -> None:
-        self._on = True
-
-    def clear(self) -> None:
-        self._on = False
-
-    def is_set(self) -> bool:
-        return self._on
-
-
-stop = Flag()
-INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
-
-
-def in_thread(work: Callable[[], T]) -> T:
-    """Does work in a thread of its own, which may enter namespaces, while this one never leaves the host's.
-
-    An interrupt sets `stop`; work that looks at it ends early, and the interrupt is raised again once it has.
-    The thread starts with the interrupts blocked (so do its children: Ctrl-C ends no nft half-way), for one that hits
-    this thread while it starts the other would lose it. It is waited for by a plain lock: a join that is interrupted
-    takes its thread for ended (CPython before 3.13), and an interrupted Event.wait() may keep the event's own lock.
-    """
-    results: list[T] = []
-    errors: list[BaseException] = []
-    ended = Flag()
-    running = threading.Lock()
-    running.acquire()
-
-    def run() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:
-            errors.append(error)
-        finally:
-            ended.set()
-            running.release()
-
-    def wait() -> None:
-        while not ended.is_set():
-            running.acquire()
-
-    thread = threading.Thread(target=run, name="labctl-namespaces")
-    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
-    try:
-        thread.start()
-        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
-        wait()
-    except BaseException:
-        stop.set()
-        while thread.ident and not ended.is_set():
-            with suppress(KeyboardInterrupt):  # a second one ends nothing sooner
-                wait()
-        raise
-    finally:
-        stop.clear()
-    thread.join()  # a process should fork only while it has one thread
-    if errors and isinstance(errors[0], Interrupted):
-        raise KeyboardInterrupt
-    if errors:
-        raise errors[0]
-    return results[0]
+    """Whether a node's file, or the one that its link leads to, is a namespace; the machine's own needs none."""
+    return place.on_machine(node) or libc.is_mount(str(place.mount(place.owner(node))))
 
 
 def raise_fd_limit() -> None:

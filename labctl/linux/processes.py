@@ -1,8 +1,9 @@
 """The processes of a lab: finding them, and ending them.
 
-A node's processes are those whose network namespace is the node's. A service, and what it starts, is known by marks
-in its environment: LABCTL_SERVICE=<lab>/<node>/<name>; LABCTL_DIGEST, which tells whether it still is what the file
-says; LABCTL_MACHINE and LABCTL_NETNS, which tell whose lab it is and where it was started.
+A node's processes are those whose network namespace is the node's. In one that is shared, or the machine's own, marks
+tell whose they are. A service, and what it starts, has them in its environment: LABCTL_SERVICE=<lab>/<node>/<name>;
+LABCTL_DIGEST, which tells whether it still is what the file says; LABCTL_MACHINE and LABCTL_NETNS, which tell whose
+lab it is and where it was started.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from labctl.linux.place import RUN, Place, raise_fd_limit, rootless
 from labctl.linux.program import begun, in_mounts
 from labctl.linux.readings import text
 from labctl.record import Record
-from labctl.state import SERVICE, Service
+from labctl.state import HOST, SERVICE, Service
 from labctl.status import Report
 
 MARK, DIGEST, MACHINE, NETNS = SERVICE, "LABCTL_DIGEST", "LABCTL_MACHINE", "LABCTL_NETNS"
@@ -31,19 +32,40 @@ KILLS = 5  # times that what goes on to start processes is killed
 
 
 def processes(place: Place, nodes: Iterable[str]) -> dict[str, list[int]]:
-    """The processes in each node, by their network namespace."""
+    """The processes in each node, by their network namespace.
+
+    In a shared one they are the node's whose marks they have, else its owner's; in the machine's own only marks count.
+    """
     found: dict[str, list[int]] = {}
-    namespaces: dict[str, str] = {}
-    for node in nodes:
-        try:
-            namespaces[f"net:[{os.stat(place.netns(node)).st_ino}]"] = node
-        except OSError:
-            continue  # no such namespace any more, so nothing runs in it
+    owners = {node: place.owner(node) for node in nodes}
+    namespaces: dict[str, list[str]] = {}
+    for node in owners:
+        with suppress(OSError):  # no such namespace any more, so nothing runs in it
+            namespaces.setdefault(f"net:[{os.stat(place.netns(node)).st_ino}]", []).append(node)
+    sharing = {node: own_mounts(place, node) for node, owner in owners.items() if owner != node}
     for pid in pids():
-        node = namespaces.get(namespace(pid, "net"), "")
-        if node:
+        inside = namespaces.get(namespace(pid, "net"))
+        if inside and (node := _node_of(pid, place, {node: owners[node] for node in inside}, sharing)):
             found.setdefault(node, []).append(pid)
     return found
+
+
+def _node_of(pid: int, place: Place, owners: Mapping[str, str], mounts: Mapping[str, set[str]]) -> str:
+    """Of the nodes in a process's namespace the one that it is of; empty: of none. `mounts` are those of services of
+    the nodes that share."""
+    machines = not place.isolated and HOST in owners.values()
+    sharing = [node for node, owner in owners.items() if owner != node]
+    words = environ(pid) if sharing else []
+    for node in sharing:
+        if namespace(pid, "mnt") in mounts[node]:
+            return node
+        service = any(word.startswith(f"{MARK}={place.lab}/{node}/".encode()) for word in words)
+        if machines:
+            if service and f"{MACHINE}={machine()}".encode() in words:
+                return node
+        elif service or f"LABCTL_NODE={node}".encode() in words:
+            return node
+    return "" if machines else next((node for node in owners if node not in sharing), "")
 
 
 def here() -> str:
@@ -119,7 +141,9 @@ def end_all(place: Place, nodes: Iterable[str]) -> list[int]:
     nodes = list(nodes)
     supervisor = f"{MARK}={place.lab}/{SUPERVISOR}".encode()
     end_found(lambda: [pid for pid in marked(place.lab) if supervisor in environ(pid)])
-    return end_found(lambda: [*(pid for pids in processes(place, nodes).values() for pid in pids), *marked(place.lab)])
+    own = {known for node in nodes for known in own_mounts(place, node)}
+    find = lambda: [*(pid for pids in processes(place, nodes).values() for pid in pids), *marked(place.lab)]  # noqa: E731
+    return end_found(find, own)
 
 
 def end_every_lab(machine: str) -> list[int]:
@@ -128,8 +152,13 @@ def end_every_lab(machine: str) -> list[int]:
 
 
 def end_node(place: Place, node: str) -> list[int]:
-    """Ends whatever runs in a node; answers what is still there."""
-    return end_found(lambda: processes(place, [node]).get(node, []))
+    """Ends whatever runs in a node; of what shares a namespace, what was started in it. Answers what is still there."""
+    if place.owner(node) == node:
+        return end_found(lambda: processes(place, [node]).get(node, []))
+    mark = f"{MARK}={place.lab}/{node}/".encode()
+    started = lambda pid: any(word.startswith(mark) for word in environ(pid))  # noqa: E731
+    find = lambda: [*processes(place, [node]).get(node, []), *filter(started, marked(place.lab))]  # noqa: E731
+    return end_found(find, own_mounts(place, node))
 
 
 def end_service(place: Place, service: Service) -> list[int]:
@@ -142,30 +171,35 @@ def end_service(place: Place, service: Service) -> list[int]:
         others = in_mounts(known) if known else []
         return [*others, *(pid for pid in marked(place.lab) if wanted in environ(pid))]
 
-    left = end_found(find)
+    left = end_found(find, {known})
     if not left:
         statuses.forget(place, service.node, service.name)
     return left
 
 
-def end_found(find: Callable[[], list[int]]) -> list[int]:
-    """SIGTERM, after PATIENCE seconds SIGKILL, also for what was started meanwhile; answers what is still there."""
-    _send(find, signal.SIGTERM, PATIENCE)
+def end_found(find: Callable[[], list[int]], own: Collection[str] = ()) -> list[int]:
+    """SIGTERM, after PATIENCE seconds SIGKILL, also for what was started meanwhile; answers what is still there.
+
+    `own` are the mount namespaces of services, which tell them where a mark does not.
+    """
+    _send(find, own, signal.SIGTERM, PATIENCE)
     for _ in range(KILLS):
-        left = _send(find, signal.SIGKILL, 5.0)
+        left = _send(find, own, signal.SIGKILL, 5.0)
         if not left:
             break
     return left
 
 
-def _send(find: Callable[[], list[int]], number: int, seconds: float) -> list[int]:
+def _send(find: Callable[[], list[int]], own: Collection[str], number: int, seconds: float) -> list[int]:
     """Signals what is found and waits for its end; answers what was there.
 
-    Held by pidfd and looked for again once held, so that a number that was given to another process is never hit.
+    Held by pidfd and looked for again once held, so that a number that was given to another process is never hit. What
+    is in the network that labctl itself was started in has to have a mark: being there is no reason to end anything.
     """
     raise_fd_limit()
     mine = {os.getpid(), os.getppid()}
-    held = {pid: fd for pid in set(find()) - mine if (fd := _hold(pid)) is not None}
+    wanted = (pid for pid in set(find()) - mine if not _is_bystander(pid, own))
+    held = {pid: fd for pid in wanted if (fd := _hold(pid)) is not None}
     try:
         there = set(find()) & held.keys() if held else set()
         for pid in there:
@@ -181,6 +215,12 @@ def belongs_to(service: Service, report: Report | None) -> Callable[[int], bool]
     """Whether a process of a node was started as, or by, a service: by its mark, or by its mount namespace."""
     wanted, known = mark(service), mounts(report)
     return lambda pid: wanted in environ(pid) or (known != "" and namespace(pid, "mnt") == known)
+
+
+def _is_bystander(pid: int, own: Collection[str]) -> bool:
+    if namespace(pid, "net") != here() or namespace(pid, "mnt") in own:
+        return False
+    return not any(word.startswith(MACHINE.encode()) for word in environ(pid))
 
 
 def mounts(report: Report | None) -> str:

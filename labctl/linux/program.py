@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import stat
 
-from labctl.linux import inside, libc
+from labctl.linux import inside
 
 TYPE_CHECKING = False  # typing alone would take a quarter of its start
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
         digest: str
         command: tuple[str, ...]
         environment: dict[str, str]
-        netns: str  # the file of its node's network namespace
+        netns: str  # the file of its node's network namespace; empty for the machine's own, where it stays
         etc: str  # the folder of its node's own files
         log: str
         folder: str  # its node's scratch folder
@@ -43,12 +44,12 @@ class Start:
         told, tell = os.pipe2(os.O_CLOEXEC)
         go, allow = os.pipe2(os.O_CLOEXEC)
         self._told, self._allow = told, allow
+        self._gate = go, allow  # with both ends open, there is always somebody to write to
         self.pid = os.fork()
         if not self.pid:
             os.close(allow)  # should the supervisor end now, this process does not go on
             _become(settings, command, output, tell, go)
         os.close(tell)
-        os.close(go)
 
     def entered(self) -> bool:
         """Waits until it is in its node; or has failed, and `go` says why."""
@@ -57,9 +58,9 @@ class Start:
 
     def go(self) -> str:
         """Lets it run its program and waits until it does; answers why it could not, or nothing."""
-        if self._first == b"\n":
-            os.write(self._allow, b"\n")
-        os.close(self._allow)
+        os.write(self._allow, b"\n")
+        for fd in self._gate:
+            os.close(fd)
         with os.fdopen(self._told, "rb") as pipe:
             return (self._first + pipe.read()).decode(errors="replace").strip()
 
@@ -183,19 +184,22 @@ def begun(pid: int) -> str:
 
 
 def kill(pids: Sequence[int], mnt: str) -> None:
-    """Kills what is in a mount namespace: held first, so that it is never another process of that number."""
+    """Kills what is in a mount namespace: held first, so that it is never another process of that number. Waits for
+    their end, a second at most."""
+    poll = select.poll()
+    held = []
     for pid in pids:
         try:
-            held = os.pidfd_open(pid)
-        except OSError:
-            continue
-        try:
+            held.append(os.pidfd_open(pid))
             if os.readlink(f"/proc/{pid}/ns/mnt") == mnt:
-                signal.pidfd_send_signal(held, signal.SIGKILL)
-        except OSError:
-            pass
-        finally:
-            os.close(held)
-
-
-__all__ = ["Start", "begun", "in_mounts", "kill", "libc", "listens"]
+                signal.pidfd_send_signal(held[-1], signal.SIGKILL)
+                poll.register(held[-1], select.POLLIN)
+        except OSError:  # it has ended
+            continue
+    left = len(pids)
+    while left and (ended := poll.poll(1000)):
+        for fd, _ in ended:
+            poll.unregister(fd)
+            left -= 1
+    for fd in held:
+        os.close(fd)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from labctl.linux import nft, store
-from labctl.linux.place import Namespaces, Place, in_thread, mounted
+from labctl.linux import names, nft, store
+from labctl.linux.place import Namespaces, Place, mounted
 from labctl.linux.processes import marked
+from labctl.linux.thread import in_thread
 from labctl.ownership import HostLink, found_before, has_mark
 from labctl.record import Leases, Record, salvage
 from labctl.state import HOST
@@ -24,14 +25,14 @@ def recover(lab: str) -> Record | None:
     place = Place(lab, record.isolated)
     links, comment = ([], "") if record.isolated else in_thread(lambda: _on_host(place))
     ours = [link for link in links if has_mark(link, lab)]
-    traces = (text, ours, found_before(comment, lab) is not None, *store.contents(place), *store.names(place))
+    traces = (text, ours, found_before(comment, lab) is not None, *store.contents(place), *names.links(place))
     if not any(traces) and not marked(lab):
         return None
     groups = {link.group for link in ours}
     group = record.leases.group or (groups.pop() if len(groups) == 1 else 0)
     found = record.found or found_before(comment, lab) or {}
-    # An empty /run/netns that is not mounted is no other tool's.
-    return replace(record, leases=Leases(group), found=found, made_netns_folder=True)
+    # An empty /run/netns that is not mounted is no other tool's; nor is an empty /etc/netns.
+    return replace(record, leases=Leases(group), found=found, made_netns_folder=True, made_etc_netns=True)
 
 
 def _on_host(place: Place) -> tuple[list[HostLink], str]:

@@ -20,7 +20,7 @@ from labctl.linux.processes import (
     own_mounts,
     processes,
 )
-from labctl.state import HOST, UNREADY, UNWATCHED, Service, State
+from labctl.state import UNREADY, UNWATCHED, Service, State
 from labctl.status import Report
 
 SETTLING = 5.0  # seconds for a supervisor to notice that nobody waits any more
@@ -31,7 +31,7 @@ def enter(place: Place, node: str) -> None:
 
     Only in a process with one thread that ends or execs afterwards. Raises OSError.
     """
-    if node != HOST or place.isolated:
+    if not place.on_machine(node):
         inside.enter(str(place.netns(node)), str(place.etc(node)))
 
 
@@ -86,10 +86,14 @@ def rename(place: Place, node: str, hostname: str) -> None:
 
     Whoever came by other ways, as with `ip netns exec`, has a hostname of somebody else's.
     """
-    mine, own = namespace(os.getpid(), "uts"), own_mounts(place, node)
-    marks = (f"{MARK}={place.lab}/{node}/".encode(), f"LABCTL_NODE={node}".encode())
+    mine = namespace(os.getpid(), "uts")
+    nodes = [name for name in os.listdir(place.mounts) if place.owner(name) == node]
+    own = {known for name in nodes for known in own_mounts(place, name)}
+    by_run = tuple(f"{MARK}={place.lab}/{name}/".encode() for name in nodes)
+    by_exec = {f"LABCTL_NODE={name}".encode() for name in nodes}
     for pid in processes(place, [node]).get(node, []):
-        started = namespace(pid, "mnt") in own or any(word.startswith(marks) for word in environ(pid))
+        words = environ(pid)
+        started = namespace(pid, "mnt") in own or any(w in by_exec or w.startswith(by_run) for w in words)
         if started and namespace(pid, "uts") not in ("", mine):
             with suppress(FileNotFoundError), open(f"/proc/{pid}/ns/uts") as uts:
                 libc.setns(uts.fileno(), libc.CLONE_NEWUTS)

@@ -6,7 +6,6 @@ that was removed meanwhile is dropped and taken anew.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator
@@ -14,10 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from labctl.errors import LabError
-from labctl.linux import libc
-from labctl.linux.place import NETNS, RUN, Place
+from labctl.linux import libc, names
+from labctl.linux.place import RUN, Place
 from labctl.record import REMEDY, Record, dumps, loads
-from labctl.state import HOST, Namespace, Service, State
+from labctl.state import HOST, File, Namespace, Service, State
 
 RECORD, NEW = "lab.json", ".lab.json"  # the latter while it is written
 
@@ -100,9 +99,10 @@ def tidy(place: Place, wanted: State) -> None:
     import shutil  # 3 ms
 
     nodes = {*wanted.nodes(), HOST}
+    with_files = {item.node for item in wanted.items if isinstance(item, File)}
     logs = {place.log(item.node, item.name) for item in wanted.items if isinstance(item, Service)}
     running = {item.node for item in wanted.items if isinstance(item, Service)}
-    for parent, owners in ((place.etc(HOST).parent, nodes), (place.scratch(HOST).parent, running)):
+    for parent, owners in ((place.etc(HOST).parent, with_files), (place.scratch(HOST).parent, running)):
         for folder in _entries(parent):
             if folder.name not in owners:
                 shutil.rmtree(folder)
@@ -118,9 +118,9 @@ def tidy(place: Place, wanted: State) -> None:
     for folder in (place.etc(HOST).parent, place.scratch(HOST).parent, place.log("", "").parent, place.status("", "")):
         _prune(folder)
     named = {item.netns for item in wanted.items if isinstance(item, Namespace)}
-    for name in names(place):
-        if name.name not in named:
-            name.unlink()
+    for link in names.links(place):
+        if link.name not in named:
+            link.unlink()
     for mount in _entries(place.mounts):
         if mount.name not in nodes and not libc.is_mount(str(mount)):
             mount.unlink()
@@ -134,13 +134,6 @@ def _entries(folder: Path) -> list[Path]:
         return []
 
 
-def names(place: Place) -> Iterator[Path]:
-    """Every link in /run/netns that leads into the lab's folder, whatever it is called."""
-    for entry in os.scandir(NETNS) if NETNS.is_dir() else ():
-        if entry.is_symlink() and os.path.dirname(os.readlink(entry.path)) == str(place.mounts):
-            yield Path(entry.path)
-
-
 def sweep() -> None:
     """Removes folders that a killed labctl made and put nothing into, unless somebody is at work in one."""
     for folder in _entries(RUN) if os.access(RUN, os.W_OK) else ():
@@ -148,6 +141,7 @@ def sweep() -> None:
             with suppress(BlockingIOError), _locked(folder, None):
                 _prune(folder)
     _prune(RUN)
+    names.sweep()
 
 
 @contextmanager
@@ -169,16 +163,6 @@ def machine_lock() -> Iterator[None]:
     """One labctl at a time where numbers are chosen and the host's settings are looked at. Held for milliseconds."""
     with _locked(RUN, lambda: None):
         yield
-
-
-def forget_netns_folder(record: Record) -> None:
-    """Removes /run/netns if a lab made it and nobody uses it any more: ip(8) mounts it on itself. Raises OSError."""
-    if record.made_netns_folder and not os.path.ismount(NETNS):
-        try:
-            NETNS.rmdir()
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):  # there are names in it, or it has gone
-                raise
 
 
 @contextmanager

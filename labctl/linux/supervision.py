@@ -119,7 +119,7 @@ class Supervision:
             "digest": service.digest,
             "command": service.command,
             "environment": dict(service.environment) | own,
-            "netns": str(netns),
+            "netns": "" if place.on_machine(service.node) else str(netns),
             "etc": str(place.etc(service.node)),
             "log": str(place.log(service.node, service.name)),
             "folder": str(place.scratch(service.node)),

@@ -14,8 +14,8 @@ import sys
 import time
 
 from labctl.linux import libc
-from labctl.linux.program import Start, in_mounts, listens
-from labctl.linux.watched import ROUND, Watched
+from labctl.linux.program import Start, listens
+from labctl.linux.watched import ROUND, Watched, describe
 
 TYPE_CHECKING = False  # typing alone would take a quarter of its start
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from labctl.linux.program import Settings
 
+AT_ONCE = 64  # programs that are started side by side
 SOONEST, LATEST = 0.02, 0.5  # seconds between two looks whether a service is ready
 
 
@@ -51,9 +52,9 @@ class Supervisor:
         self._answer()
 
     def _start(self) -> None:
-        """What is due, all at once: each enters its node while others do."""
+        """What is due, many at once: each enters its node while others do."""
         now = time.monotonic()
-        due = [service for service in self._services if self._is_due(service, now)]
+        due = [service for service in self._services if self._is_due(service, now)][:AT_ONCE]
         for service in due:
             if not service.has_claim():
                 service.let_go()
@@ -90,7 +91,7 @@ class Supervisor:
             if service.probe:
                 os.killpg(service.probe, signal.SIGKILL)
             what = service.settings["ready"]
-            wanted = f"nothing listens on {what}" if isinstance(what, str) else "its command fails"
+            wanted = f"nothing listens on {what}" if isinstance(what, str) else f"its command: {service.tried}"
             service.fail(f"was not ready within {service.settings['ready_timeout']} s: {wanted}")
             service.note()
         elif service.state != "restarting" and now >= service.due and not service.probe:
@@ -103,9 +104,12 @@ class Supervisor:
             if any(listens(pid, ready) for pid in service.processes()[:1]):
                 self._is_ready(service)
         else:
-            start = Start(service.settings, ready, "/dev/null")
+            try:
+                start = Start(service.settings, ready, "/dev/null")
+            except OSError:  # no process, or no descriptor, is to be had now
+                return
             start.entered()
-            start.go()
+            service.hindrance = start.go()
             service.probe = start.pid
 
     def _is_ready(self, service: Watched) -> None:
@@ -126,7 +130,7 @@ class Supervisor:
                 service.trim()
                 if alone and service.state == "waiting":
                     service.let_go()
-                elif service.state == "exited" and not in_mounts(service.mnt):
+                elif service.state == "exited" and not service.processes():
                     if service.ready == "no":
                         service.fail("ended before it was ready")
                         service.note()
@@ -183,6 +187,7 @@ class Supervisor:
                     service.ended(code_of(status))
                 elif service.probe == pid:
                     service.probe = 0
+                    service.tried = service.hindrance or describe(code_of(status))
                     if code_of(status) == "0" and service.ready == "no":
                         self._is_ready(service)
 

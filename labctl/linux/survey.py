@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from labctl.conflicts import HostRoute, Refused, Site
-from labctl.linux import netlink, nft, ports, store
+from labctl.linux import names, netlink, nft, ports
 from labctl.linux.observe import AF_INET, AF_INET6
-from labctl.linux.place import NETNS, Namespaces, Place
+from labctl.linux.place import ETC_NETNS, NETNS, Namespaces, Place
 from labctl.state import HOST, Published
 from labctl.written import IPAddress
 
@@ -21,16 +22,16 @@ def survey(place: Place, table: str, with_ports: bool) -> Site:
     with Namespaces(place) as namespaces:
         socket = namespaces.socket(HOST)
         links = namespaces.host_links()
-        names = {link.index: link.name for link in links}
+        devices = {link.index: link.name for link in links}
         messages = [m for f in (AF_INET, AF_INET6) for m in socket.dump("rtmsg", netlink.RTM_GETROUTE, family=f)]
         routes = [
-            HostRoute(ip_network(f"{m.get_attr('RTA_DST')}/{m['dst_len']}"), names.get(m.get_attr("RTA_OIF"), ""))
+            HostRoute(ip_network(f"{m.get_attr('RTA_DST')}/{m['dst_len']}"), devices.get(m.get_attr("RTA_OIF"), ""))
             for m in messages
             if m.get_attr("RTA_DST") and m["table"] != RT_TABLE_LOCAL and m["type"] == 1  # RTN_UNICAST
         ]
         namespaces.enter(HOST)
         in_use = ports.in_use(place.lab) if with_ports else frozenset()
-        return Site(tuple(links), tuple(routes), foreign_names(place), nft.exists(table), in_use)
+        return replace(bare(place), links=tuple(links), routes=tuple(routes), has_table=nft.exists(table), ports=in_use)
 
 
 def refused(place: Place, wanted: Sequence[Published], own: Collection[IPAddress]) -> list[Refused]:
@@ -40,10 +41,12 @@ def refused(place: Place, wanted: Sequence[Published], own: Collection[IPAddress
         return ports.refused(place.lab, wanted, own)
 
 
-def foreign_names(place: Place) -> frozenset[str]:
-    """What is in /run/netns and does not lead to the lab."""
-    there = {entry.name for entry in NETNS.iterdir()} if NETNS.is_dir() else set()
-    return frozenset(there - {own.name for own in store.names(place)})
+def bare(place: Place) -> Site:
+    """What others have where ip(8) looks for names; nothing of a host that may not exist yet."""
+    return Site(
+        netns=names.foreign(place, NETNS),
+        etc_netns=names.foreign(place, ETC_NETNS) if names.has_etc() else frozenset(),
+    )
 
 
 def nameservers() -> tuple[IPAddress, ...]:

@@ -12,11 +12,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from labctl.errors import KernelError, LabError
-from labctl.linux import conntrack, netlink, nft, store
+from labctl.linux import conntrack, names, netlink, nft, store
 from labctl.linux.netlink import GONE
-from labctl.linux.place import Namespaces, Place, in_thread, mounted
+from labctl.linux.place import Namespaces, Place, mounted
 from labctl.linux.processes import end_all, kept
 from labctl.linux.sysctls import write
+from labctl.linux.thread import in_thread
 from labctl.ownership import found_before, ours
 from labctl.record import Record
 from labctl.state import HOST
@@ -35,7 +36,7 @@ def teardown(record: Record, place: Place, restorable: Callable[[], dict[str, st
     steps: tuple[tuple[str, Step], ...] = (
         ("ending processes", lambda: _end(record, place)),
         ("the host's links and rules", lambda: in_thread(lambda: _host(record, place))),
-        ("names in /run/netns", lambda: _unname(place)),
+        ("names in /run/netns and /etc/netns", lambda: _unname(place)),
         (str(place.mounts), lambda: store.unmount(place)),
         ("the host's settings", lambda: _settle(record, place, restorable, failures)),
     )
@@ -51,7 +52,7 @@ def _nodes(record: Record, place: Place) -> set[str]:
 
 
 def _lost(record: Record, place: Place) -> list[str]:
-    return [node for node in _nodes(record, place) if not mounted(place, node)]
+    return [node for node in _nodes(record, place) - record.state.shared().keys() if not mounted(place, node)]
 
 
 def _settle(record: Record, place: Place, restorable: Callable[[], dict[str, str]], failures: list[str]) -> None:
@@ -61,7 +62,7 @@ def _settle(record: Record, place: Place, restorable: Callable[[], dict[str, str
         for name, value in restorable().items():
             with suppress(FileNotFoundError):  # there is no such setting any more
                 write(name, value)
-        store.forget_netns_folder(record)
+        names.forget_folders(record)
         if failures:
             return
         store.forget(place)
@@ -127,5 +128,5 @@ def _send(socket: netlink.Socket, messages: list[bytes], command: str) -> None:
 
 
 def _unname(place: Place) -> None:
-    for name in store.names(place):
-        name.unlink()
+    for link in names.links(place):
+        link.unlink()

@@ -30,6 +30,7 @@ class Watched:
         self.held = True  # its status file is ours to write
         self.failed = ""  # why nobody need wait for it any more
         self.pid, self.probe = 0, 0
+        self.hindrance, self.tried = "", "still runs"  # why its last probe could not be run, or how the last one ended
         self.begun, self.code, self.mnt = "", "", ""
         self.mounts = -1  # its mount namespace, held so that its number is not given to another
         self.restarts, self.pause, self.punched = 0, 0.0, 0
@@ -66,9 +67,14 @@ class Watched:
         """Writes down the new process before it may run its program: it is known whatever happens now."""
         self.let_go_of_mounts()
         self.pid, self.begun, self.state, self.code = start.pid, begun(start.pid), "running", ""
+        self.mnt = ""
         if start.entered():
             path = f"/proc/{start.pid}/ns/mnt"
-            self.mnt, self.mounts = os.readlink(path), os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                self.mounts = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                self.mnt = os.readlink(path)
+            except OSError:  # killed on its way
+                pass
         self.note()
         self.failed = start.go()
         self.since = time.monotonic()
@@ -92,7 +98,7 @@ class Watched:
             self.state, self.due, self.restarts = "restarting", now + self.pause, self.restarts + 1
         else:
             self.state, self.due = "exited", now
-            if self.ready == "no" and (code != "0" or not in_mounts(self.mnt)):
+            if self.ready == "no" and (code != "0" or not self.processes()):
                 self.fail(f"ended before it was ready: {describe(code)}")
         return self.note()
 
@@ -121,31 +127,34 @@ class Watched:
 
     def clear(self) -> None:
         """Kills what an earlier start left behind: a restart is a new beginning, as a container's is."""
-        if self.mounts >= 0:
+        if self.mnt and self.mounts >= 0:
             for _ in range(5):
                 if not (left := in_mounts(self.mnt)):
                     break
                 kill(left, self.mnt)
 
     def processes(self) -> list[int]:
-        return [self.pid] if self.pid else in_mounts(self.mnt)
+        return [self.pid] if self.pid else in_mounts(self.mnt) if self.mnt else []
 
     def trim(self) -> None:
         """Frees what is old in its log. The file's size stays, so neither a writer nor a reader loses its place."""
         try:
             size = os.stat(self.settings["log"]).st_size
-        except OSError:
+            self.punched = min(self.punched, size)
+            if size - self.punched > 2 * LOG_KEPT:
+                self.punched = (size - LOG_KEPT) & ~0xFFFF
+                self._cut(self.punched)
+        except OSError:  # it has gone
             return
-        self.punched = min(self.punched, size)
-        if size - self.punched > 2 * LOG_KEPT:
-            self.punched = (size - LOG_KEPT) & ~0xFFFF
-            fd = os.open(self.settings["log"], os.O_RDWR | os.O_CLOEXEC)
-            try:
-                libc.punch_hole(fd, self.punched)
-            except OSError:  # a file system that cannot: the log begins anew
-                os.ftruncate(fd, 0)
-            finally:
-                os.close(fd)
+
+    def _cut(self, length: int) -> None:
+        fd = os.open(self.settings["log"], os.O_RDWR | os.O_CLOEXEC)
+        try:
+            libc.punch_hole(fd, length)
+        except OSError:  # a file system that cannot: the log begins anew
+            os.ftruncate(fd, 0)
+        finally:
+            os.close(fd)
 
 
 def describe(code: str) -> str:

@@ -43,6 +43,7 @@ def _node(inside: Inside) -> Data:
     return {
         "node": inside.node,
         "gone": not inside.there,
+        "same_as": inside.same_as or None,
         "addresses": addresses_of(inside),
         "services": [_status(status) for status in inside.services],
         "processes": list(inside.pids),

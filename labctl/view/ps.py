@@ -44,6 +44,7 @@ def _lab(lab: Lab) -> Row:
 def _node(lab: Picture, inside: Inside) -> Iterator[Row]:
     """One row, and further ones where a node has several addresses or services."""
     addresses = addresses_of(inside) if inside.there else ["namespace gone"]
+    addresses = [f"as {inside.same_as}"] if inside.same_as else addresses
     services = [f"{status.service.name} {status.text}" for status in inside.services]
     first = (lab.lab, inside.node, str(len(inside.pids)))
     for number, (address, service) in enumerate(zip_longest(addresses or ["-"], services or ["-"], fillvalue="")):

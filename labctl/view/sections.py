@@ -26,7 +26,7 @@ def links(picture: Picture, page: Page) -> list[str]:
     lines = [page.heading("Veth pairs", "index: interface@if<index of the other end>")]
     lines += page.beginning(rows, _more(picture, "links"), NODE)
     if page.whole:
-        for inside in picture.everywhere:
+        for inside in (inside for inside in picture.everywhere if not inside.same_as):
             lines += ["", page.heading(f"Interfaces of {inside.node}", "ip link")]
             lines += [line for interface in _ours_first(inside) for line in _ip_link(interface, page)] or ["  none"]
     return lines

@@ -19,7 +19,8 @@ from typing import Any
 from kernel.view import network
 from labctl import lab, removal
 from labctl.linux import libc, machine, processes, services, store
-from labctl.linux.place import RUN, Namespaces, Place, in_thread
+from labctl.linux.place import RUN, Namespaces, Place
+from labctl.linux.thread import in_thread
 from labctl.record import Record, loads
 from labctl.shell import shell
 from labctl.state import HOST, File, Service, State

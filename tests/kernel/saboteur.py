@@ -47,6 +47,8 @@ namespaces:
     sysctls: {net.ipv4.ip_default_ttl: 40}
     ports: ["8080:80", "53:53/udp"]
   b: {networks: [lan, back], hostname: bee, forward: true}
+  s: {network_mode: namespace:a, run: exec sleep 1004}
+  h: {network_mode: host, run: exec sleep 1005}
 links: [{endpoints: [{node: a, interface: c0, ip: 10.9.0.1/24}, {node: b, interface: c0, ip: 10.9.0.2/24}]}]
 """
 AFTER = """
@@ -61,6 +63,9 @@ namespaces:
     run: {main: exec sleep 1001, other: exec sleep 1002}
     routes: [{to: 10.5.0.0/24, via: 10.9.0.3}]
   c: {networks: [new], run: exec sleep 1003}
+  s: {network_mode: namespace:c, run: exec sleep 1004}
+  h: {network_mode: namespace:a, run: exec sleep 1005}
+  k: {network_mode: host, run: exec sleep 1006}
 links: [{endpoints: [{node: a, interface: c0, ip: 10.9.0.1/24}, {node: c, interface: c0, ip: 10.9.0.3/24}], mtu: 1300}]
 """
 ERRNOS = (errno.EPERM, errno.EEXIST, errno.ENOMEM, errno.ENOSPC, errno.EBUSY)
@@ -82,7 +87,7 @@ for name in $(ls /run/netns 2>/dev/null); do
 done
 grep -s . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/*/forwarding /proc/sys/net/ipv6/conf/*/forwarding
 cat /proc/self/mountinfo
-find /run -path /run/scratch -prune -o -path /run/etc -prune -o -printf '%p %M %U %l\\n'
+find /run /etc/netns -path /run/scratch -prune -o -path /run/etc -prune -o -printf '%p %M %U %l\\n'
 """
 # By chance or by time: counters of namespaces, timers, an address still tried and its routes, a mount's number.
 CHANGING = re.compile(

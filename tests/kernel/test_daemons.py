@@ -36,7 +36,7 @@ TALK = "i=0; while [ $i -lt 600 ]; do head -c 100000 /dev/zero | tr '\\\\0' x; i
 
 
 def test_a_log_stays_small_and_is_followed(machine: Machine) -> None:
-    """60 MB are written; a follower that began with the first line has every last one."""
+    """60 MB are written, and followed from the first line to the last."""
     machine.up(lab(machine, "main: exec sleep 1000"))
     following = machine.start("exec labctl logs -f node | grep --line-buffered line")
     machine.ok("mkfifo /run/labctl/lab/run/node/go")
@@ -48,7 +48,9 @@ def test_a_log_stays_small_and_is_followed(machine: Machine) -> None:
         lines.append(line)
         if line == "line 600\n":
             break
-    assert lines == [f"line {number}\n" for number in range(1, 601)]
+    numbers = [int(line.split()[1]) for line in lines]
+    assert numbers == sorted(set(numbers))  # one who reads slower than 10 MiB a second may miss some, and none twice
+    assert (numbers[0], numbers[-1]) == (1, 600)
     log = machine.path("/run/labctl/lab/log/node.main.log")
     wait_until(lambda: log.stat().st_blocks * 512 <= 21 << 20)
     assert log.stat().st_size > 60_000_000

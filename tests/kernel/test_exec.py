@@ -101,7 +101,9 @@ def test_the_node_is_what_a_command_sees(lab: Machine) -> None:
         assert lab.inside("container1", "cat /etc/resolv.conf") == "nameserver 192.0.2.53\n"
         assert set(lab.inside("container1", "ls /sys/class/net").split()) == {"lo", "eth0"}
         assert "192.0.2.7\tdb\n" in lab.inside("container1", "cat /etc/hosts")
-        assert "172.17.0.2\tcontainer1 web.example.org\n" in lab.inside("container2", "cat /etc/hosts")
+        assert "172.17.0.2\tcontainer1 web.example.org container1.docker0\n" in lab.inside(
+            "container2", "cat /etc/hosts"
+        )
     assert lab.ok("hostname") == "machine\n"
     assert "docker0" in lab.inside("host", "ls /sys/class/net").split()
 

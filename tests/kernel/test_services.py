@@ -157,8 +157,15 @@ def test_a_new_lab_that_is_not_ready_is_removed_again(machine: Machine, option: 
         ("{command: 'kill -KILL $$', ready: 'false'}", "ended before it was ready: killed by SIGKILL"),
         ("{command: 'exit 0', ready: tcp 80}", "ended before it was ready: exit status 0"),
         ("{command: [nothing], ready: tcp 80}", "could not be started: nothing: No such file or directory"),
-        ("{command: sleep 9, ready: exit 7, ready_timeout: 1}", "was not ready within 1 s: its command fails"),
-        ("{command: sleep 9, ready: exec sleep 9, ready_timeout: 1}", "was not ready within 1 s: its command fails"),
+        ("{command: sleep 9, ready: exit 7, ready_timeout: 1}", "was not ready within 1 s: its command: exit status 7"),
+        (
+            "{command: sleep 9, ready: [nix], ready_timeout: 1}",
+            "was not ready within 1 s: its command: nix: No such file or directory",
+        ),
+        (
+            "{command: sleep 9, ready: exec sleep 9, ready_timeout: 1}",
+            "was not ready within 1 s: its command: still runs",
+        ),
         (
             "{command: exit 1, ready: tcp 80, restart: always, ready_timeout: 1}",
             "was not ready within 1 s: nothing listens on tcp 80",

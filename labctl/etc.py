@@ -1,0 +1,86 @@
+"""A node's own /etc: hosts, hostname and resolv.conf, in Docker's order. Pure.
+
+Nodes find each other by their hosts files; there is no name server. The first name of a line is the one that an
+address is called by (getent, `hostname -f`, dnsmasq).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from labctl.leases import address, ways_out
+from labctl.record import Leases
+from labctl.state import File
+from labctl.written import HOST_GATEWAY, Attachment, Bridge, IPAddress, Node, Topology
+
+LOCALHOST4 = "127.0.0.1\tlocalhost\n"
+LOCALHOST6 = """\
+::1\tlocalhost ip6-localhost ip6-loopback
+fe00::\tip6-localnet
+ff00::\tip6-mcastprefix
+ff02::1\tip6-allnodes
+ff02::2\tip6-allrouters
+"""
+
+
+def files(topology: Topology, leases: Leases, nameservers: Sequence[IPAddress], ipv6: bool) -> Iterator[File]:
+    """The files of all nodes that have a network of their own.
+
+    `nameservers` are for nodes without `dns`; `ipv6` tells whether the kernel has IPv6 at all.
+    """
+    bridges = {bridge.name: bridge for bridge in topology.bridges}
+    lines = {(n.name, a.bridge): _lines(n, a, leases, _names(n, a)) for n in topology.nodes for a in n.networks}
+    members: dict[str, list[str]] = {name: [] for name in bridges}
+    for (_, bridge), text in lines.items():
+        members[bridge].append(text)
+    everybody = {name: "".join(texts) for name, texts in members.items()}
+    for node in topology.nodes:
+        if not node.same_as:
+            own = "".join(_lines(node, a, leases, [*_full_name(node), *_names(node, a)]) for a in node.networks)
+            peers = (everybody[a.bridge].replace(lines[node.name, a.bridge], "", 1) for a in node.networks)
+            yield File(node.name, "hosts", _localhost(node, ipv6) + _extra(node, bridges) + own + "".join(peers))
+            yield File(node.name, "hostname", f"{node.hostname or node.name}\n")
+            yield File(node.name, "resolv.conf", _resolver(node, nameservers))
+
+
+def _full_name(node: Node) -> list[str]:
+    """Its own full name and, if that has dots, the part before the first one (libnetwork/sandbox_dns_unix.go)."""
+    full = ".".join(filter(None, (node.hostname or node.name, node.domainname)))
+    return [full, full.partition(".")[0]]
+
+
+def _names(node: Node, attachment: Attachment) -> list[str]:
+    """What others on a bridge may call it; with the bridge's name behind, a name tells one of several addresses."""
+    names = [node.name, *attachment.aliases]
+    hostname = node.hostname or node.name
+    full = [f"{hostname}.{node.domainname}"] if node.domainname else []
+    return [*names, hostname, *full, *(f"{name}.{attachment.bridge}" for name in names)]
+
+
+def _lines(node: Node, attachment: Attachment, leases: Leases, names: Sequence[str]) -> str:
+    found = (address(leases, node.name, attachment, version) for version in (4, 6))
+    return "".join(f"{ip}\t{' '.join(dict.fromkeys(names))}\n" for ip in found if ip)
+
+
+def _localhost(node: Node, ipv6: bool) -> str:
+    off = (f"net.ipv6.conf.{interface}.disable_ipv6" for interface in ("all", "lo"))
+    without = not ipv6 or any(dict(node.sysctls).get(name) == "1" for name in off)
+    return LOCALHOST4 if without else LOCALHOST4 + LOCALHOST6
+
+
+def _extra(node: Node, bridges: Mapping[str, Bridge]) -> str:
+    gateways = [bridge.ways_out[version] for version, bridge in sorted(ways_out(node, bridges).items())]
+    return "".join(
+        f"{ip}\t{name}\n"
+        for name, written in node.extra_hosts
+        for ip in (gateways if written == HOST_GATEWAY else [written])
+    )
+
+
+def _resolver(node: Node, nameservers: Sequence[IPAddress]) -> str:
+    lines = [f"nameserver {server}" for server in node.dns or nameservers]
+    lines = lines or ["# no nameserver: see `dns` of the topology"]
+    search = [domain for domain in node.dns_search if domain != "."]
+    lines += [f"search {' '.join(search)}"] if search else []
+    lines += [f"options {' '.join(node.dns_opt)}"] if node.dns_opt else []
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,116 @@
+"""The names of a lab's namespaces for ip(8): symbolic links in /run/netns and /etc/netns to the lab's folder.
+
+What is the lab's is known by where it leads, never by what it is called; what leads elsewhere is left alone. A link
+in /etc/netns outlives a reboot: one that leads into the folder of a lab that is no more is whoever's comes next.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from labctl.linux import libc
+from labctl.linux.place import ETC_NETNS, NETNS, RUN, Place, rootless
+from labctl.record import Record
+from labctl.state import HOST, Namespace
+
+
+def has_etc() -> bool:
+    """Whether there can be names in /etc/netns: an ordinary user, or a machine that is read-only, has none."""
+    return not rootless() and os.access(ETC_NETNS.parent, os.W_OK)
+
+
+def named(place: Place, namespace: Namespace) -> bool:
+    """Whether all of its names lead to it."""
+    return all(_target(link) == target for link, target in _links(place, namespace))
+
+
+def name(place: Place, namespace: Namespace) -> None:
+    """Never replaces a name that leads elsewhere. Raises OSError."""
+    for link, target in _links(place, namespace):
+        while _target(link) != target:
+            if _is_ours(link, place):
+                link.unlink()
+            link.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # the last lab but this one has just removed the empty folder
+                link.symlink_to(target)
+
+
+def unname(place: Place, namespace: Namespace) -> None:
+    for folder in (NETNS, ETC_NETNS):
+        link = folder / namespace.netns
+        if namespace.netns and _of_lab(link) == place.lab:
+            link.unlink()
+
+
+def links(place: Place) -> Iterator[Path]:
+    """Every link that leads into the lab's folder, whatever it is called."""
+    for folder in (NETNS, ETC_NETNS):
+        yield from (entry for entry in _entries(folder) if _of_lab(entry) == place.lab)
+
+
+def foreign(place: Place, folder: Path) -> frozenset[str]:
+    """What is in a folder and neither leads to the lab nor to one that is no more."""
+    return frozenset(entry.name for entry in _entries(folder) if not _is_ours(entry, place))
+
+
+def sweep() -> None:
+    """Removes what leads to labs that went with a reboot."""
+    stale = [entry for entry in _entries(ETC_NETNS) if _is_stale(entry)] if has_etc() else []
+    for link in stale:
+        link.unlink(missing_ok=True)
+    if stale:
+        with suppress(OSError):  # there is more in it
+            ETC_NETNS.rmdir()
+
+
+def forget_folders(record: Record) -> None:
+    """Removes what a lab made and nobody uses any more; ip(8) mounts /run/netns on itself. Raises OSError."""
+    for folder, made in ((NETNS, record.made_netns_folder), (ETC_NETNS, record.made_etc_netns and has_etc())):
+        if made and not libc.is_mount(str(folder)):
+            try:
+                folder.rmdir()
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):  # there are names in it, or it has gone
+                    raise
+
+
+def _links(place: Place, namespace: Namespace) -> Iterator[tuple[Path, Path]]:
+    """Where its names are, and where they lead."""
+    if namespace.netns:
+        yield NETNS / namespace.netns, place.mount(namespace.node)
+        if HOST not in (namespace.node, namespace.same_as) and has_etc():
+            yield ETC_NETNS / namespace.netns, place.directory / "etc" / (namespace.same_as or namespace.node)
+
+
+def _is_ours(link: Path, place: Place) -> bool:
+    return _of_lab(link) == place.lab or _is_stale(link)
+
+
+def _is_stale(link: Path) -> bool:
+    return link.parent == ETC_NETNS and (lab := _of_lab(link)) != "" and not (RUN / lab).exists()
+
+
+def _of_lab(link: Path) -> str:
+    """The lab into whose folder it leads; empty for what leads elsewhere, or is no link."""
+    target = _target(link)
+    inside = "netns" if link.parent == NETNS else "etc"
+    ours = target and target.parent.name == inside and target.parent.parent.parent == RUN
+    return target.parent.parent.name if ours and target else ""
+
+
+def _target(link: Path) -> Path | None:
+    try:
+        return Path(os.readlink(link))
+    except OSError:
+        return None
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -1,0 +1,94 @@
+"""Work in a thread of its own, which may enter namespaces, while this one never leaves the host's."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Interrupted(Exception):
+    """The work in a thread was told to stop."""
+
+
+class Flag:
+    """A threading.Event without a lock: a signal's handler may set it, whatever its thread is doing with it."""
+
+    def __init__(self) -> None:
+        self._on = False
+
+    def set(self) -> None:
+        self._on = True
+
+    def clear(self) -> None:
+        self._on = False
+
+    def is_set(self) -> bool:
+        return self._on
+
+
+stop = Flag()
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
+
+
+def in_thread(work: Callable[[], T]) -> T:
+    """Does work in another thread and answers its result, or raises its error.
+
+    An interrupt sets `stop`; work that looks at it ends early, and the interrupt is raised again once it has. The
+    thread starts with the interrupts blocked (so do its children: Ctrl-C ends no nft half-way), for one that hits this
+    thread while it starts the other would lose it.
+    """
+    job = _Job(work)
+    thread = threading.Thread(target=job.run, name="labctl-namespaces")
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+    try:
+        thread.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+        job.wait()
+    except BaseException:
+        stop.set()
+        while thread.ident and not job.ended.is_set():
+            with suppress(KeyboardInterrupt):  # a second one ends nothing sooner
+                job.wait()
+        raise
+    finally:
+        stop.clear()
+    thread.join()  # a process should fork only while it has one thread
+    if job.errors and isinstance(job.errors[0], Interrupted):
+        raise KeyboardInterrupt
+    if job.errors:
+        raise job.errors[0]
+    return job.results[0]
+
+
+class _Job(Generic[T]):
+    """Work and what became of it.
+
+    It is waited for by a plain lock: a join that is interrupted takes its thread for ended (CPython before 3.13), and
+    an Event.wait() that is interrupted may keep the event's own lock, on which the thread then waits for ever.
+    """
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work = work
+        self._running = threading.Lock()
+        self._running.acquire()
+        self.ended = Flag()
+        self.results: list[T] = []
+        self.errors: list[BaseException] = []
+
+    def run(self) -> None:
+        try:
+            self.results.append(self._work())
+        except BaseException as error:
+            self.errors.append(error)
+        finally:
+            self.ended.set()
+            self._running.release()
+
+    def wait(self) -> None:
+        while not self.ended.is_set():
+            self._running.acquire()

@@ -28,6 +28,7 @@ from labctl.state import (
     Namespace,
     Port,
     Proxy,
+    Resolver,
     Route,
     State,
     Sysctl,
@@ -46,7 +47,7 @@ class Context:
     leases: Leases
     prefix: str = ""  # of the names in /run/netns
     directory: str = "/"  # the topology file's folder, which services know as $LABCTL_TOPOLOGY_DIR
-    nameservers: Sequence[IPAddress] = ()  # for nodes without `dns`
+    resolver: Resolver = field(default_factory=Resolver)
     found: Mapping[str, str] = field(default_factory=dict)  # what the host had for what the lab changes there
     isolated: bool = False  # the host is the lab's own
     ipv6: bool = True  # the kernel has IPv6 at all
@@ -63,7 +64,7 @@ def desired(topology: Topology, context: Context) -> State:
     items += [Namespace(HOST, context.prefix + HOST), *_loopback(HOST)] if context.isolated else []
     for bridge in topology.bridges:
         items += _bridge(bridge, topology, context)
-    items += files(topology, context.leases, context.nameservers, context.ipv6)
+    items += files(topology, context.leases, context.resolver, context.ipv6)
     for node in topology.nodes:
         items += _namespace(node, topology, bridges, context)
         items += _attachments(node, topology, bridges, names, context)

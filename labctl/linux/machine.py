@@ -15,7 +15,7 @@ from labctl.linux.messages import Indexes
 from labctl.linux.observe import observe as _observe
 from labctl.linux.place import ETC_NETNS, NETNS, Namespaces, Place, exists, mounted
 from labctl.linux.supervision import Supervision, Unready
-from labctl.linux.survey import bare, nameservers, survey
+from labctl.linux.survey import bare, resolver, survey
 from labctl.linux.survey import refused as _refused
 from labctl.linux.sysctls import path, read
 from labctl.linux.thread import in_thread
@@ -28,11 +28,11 @@ __all__ = [
     "bridge_nf",
     "has_ipv6",
     "has_names_folders",
-    "nameservers",
     "observe",
     "place",
     "read",
     "refused",
+    "resolver",
     "settle",
     "site",
 ]

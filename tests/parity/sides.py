@@ -24,6 +24,7 @@ from parity.compose import Compose, Service, docker_commands, labctl_topology
 AGENT = Path(__file__).with_name("agent.py")
 GROUND = f"""{lan.SETUP}
 ip netns add fresh
+hostname >/etc/hostname
 printf '127.0.0.1\\tlocalhost\\n' >/etc/hosts
 printf "nameserver 192.0.2.2\\noptions timeout:1 attempts:1\\n" >/etc/resolv.conf
 """

@@ -81,11 +81,10 @@ def test_gateway_selection(machine: Machine) -> None:
     assert asked(machine, "client", four, six) == {four: "a 192.0.2.2", six: "a 2001:db8::2"}
     assert "80/tcp -> 0.0.0.0:8080" in machine.ok("labctl show ports")
     rules = machine.ok("labctl show rules")
-    assert ("10.4.0.2 . 80" in rules, "10.9.0.2 . 80" in rules) == (True, False)
+    assert ("10.4.0.3 . 80" in rules, "10.9.0.2 . 80" in rules) == (True, False)
     machine.ok("labctl disconnect a nine")
     assert asked(machine, "client", four, six) == {four: "a 192.0.2.2", six: "a 10.4.0.1"}  # IPv6 by the proxy
-    machine.ok("labctl disconnect a four")
-    assert asked(machine, "client", four)[four] in ("refused", "silence")
+    assert machine.run("labctl disconnect a four").status == 2  # Docker forgets the port; labctl wants it to lead somewhere
 
 
 def test_connect_and_disconnect(machine: Machine) -> None:
@@ -142,8 +141,7 @@ def test_disconnect_in_the_hosts_file(machine: Machine) -> None:
     before = read(machine, "a", "/etc/hosts").splitlines()
     machine.ok("labctl disconnect a best")
     gone = [line for line in before if line not in read(machine, "a", "/etc/hosts").splitlines()]
-    assert {line.split()[0].rpartition(".")[0] for line in gone if "." in line} == {"10.5.0"}
-    assert {line.split()[0].rpartition("::")[0] for line in gone if ":" in line} == {"fd00:5"}
+    assert {line.split()[0].rstrip("0123456789") for line in gone} == {"10.5.0.", "fd00:5::"}
 
 
 def test_host_network_cannot_be_connected(machine: Machine) -> None:

@@ -84,7 +84,7 @@ def test_gateway_selection(machine: Machine) -> None:
     assert ("10.4.0.3 . 80" in rules, "10.9.0.2 . 80" in rules) == (True, False)
     machine.ok("labctl disconnect a nine")
     assert asked(machine, "client", four, six) == {four: "a 192.0.2.2", six: "a 10.4.0.1"}  # IPv6 by the proxy
-    assert machine.run("labctl disconnect a four").status == 2  # Docker forgets the port; labctl wants it to lead somewhere
+    assert machine.run("labctl disconnect a four").status == 2  # Docker forgets the port, which would lead nowhere
 
 
 def test_connect_and_disconnect(machine: Machine) -> None:

@@ -29,11 +29,7 @@ def connected(text: str, node: str, bridge: str, settings: Mapping[str, Any], in
     mode = str(entry.get("network_mode", ""))
     if bridge not in data.get("bridges", {}):
         raise UsageError(f"the lab has no bridge '{bridge}'" + did_you_mean(bridge, list(data.get("bridges", {}))))
-    if mode not in ("", "none"):
-        owner = mode.removeprefix("namespace:")
-        hint = "The host is on every bridge of its lab." if owner == HOST else f"Connect {owner}."
-        whose = "the host" if owner == HOST else owner
-        raise UsageError(f"{node} shares the network of {whose}, and can be connected to no other", hint)
+    _has_own(node, mode)
     if mode == "none" and "networks" not in entry:
         raise UsageError(f"{node} has 'network_mode: none', and can be connected to no network", "Change its file.")
     networks = _pinned(entry, interfaces)
@@ -48,6 +44,7 @@ def disconnected(text: str, node: str, bridge: str, interfaces: Mapping[str, str
     """With a node on a bridge no more; `cabled` tells whether something else connects it. Raises UsageError."""
     data = _data(text)
     entry = _entry(data, node)
+    _has_own(node, str(entry.get("network_mode", "")))
     networks = _pinned(entry, interfaces)
     if bridge not in networks:
         known = ", ".join(networks) or "none"
@@ -57,6 +54,15 @@ def disconnected(text: str, node: str, bridge: str, interfaces: Mapping[str, str
     if not networks and not cabled:
         entry["network_mode"] = "none"
     return _text(data)
+
+
+def _has_own(node: str, mode: str) -> None:
+    """Raises UsageError where a node shares the network of another."""
+    if mode not in ("", "none"):
+        owner = mode.removeprefix("namespace:")
+        hint = "The host is on every bridge of its lab." if owner == HOST else f"Name {owner} instead."
+        whose = "the host" if owner == HOST else owner
+        raise UsageError(f"{node} shares the network of {whose}, and has none of its own to change", hint)
 
 
 def _pinned(entry: Data, interfaces: Mapping[str, str]) -> Data:

@@ -156,7 +156,7 @@ def _record(topology: Topology, place: Place, prefix: str, leases: Leases, old: 
     return replace(
         old,
         file="-" if topology.file == "-" else path,
-        directory=os.path.dirname(path),
+        directory=topology.directory or os.path.dirname(path),
         text=topology.text,
         prefix=prefix,
         leases=leases,
@@ -166,7 +166,7 @@ def _record(topology: Topology, place: Place, prefix: str, leases: Leases, old: 
 
 def _new_record(lab: str, place: Place) -> Record:
     """Whoever makes a folder for names removes it; of several labs the last."""
-    netns, etc = machine.has_names_folders()
+    netns, etc = machine.names_folders()
     beside = others(lab)
     return Record(
         lab,

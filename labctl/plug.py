@@ -64,4 +64,4 @@ def _loaded(text: str, lab: str, record: Record) -> Topology:
         topology = load(text.encode(), record.file)
     except TopologyError as error:
         raise UsageError("\n".join(problem.message for problem in error.problems)) from None
-    return replace(topology, name=lab, file=record.file)
+    return replace(topology, name=lab, file=record.file, directory=record.directory)

@@ -87,7 +87,7 @@ def _errors(data: Any) -> Iterator[ValidationError]:
 def _explain(error: ValidationError, document: Document) -> Iterator[Fault]:
     from jsonschema_rs import ValidationErrorKind
 
-    path = tuple(str(step) for step in error.instance_path)
+    path = _steps(error.instance_path, document)
     where, value = _walk(path, document)
     allowed = subschema(where).get("properties", {})
     unknown = (key for key in value.keys if key not in allowed)
@@ -104,6 +104,17 @@ def _explain(error: ValidationError, document: Document) -> Iterator[Fault]:
             return  # its type is wrong too, and that is said already
         case _:
             yield path, document.problem(path, _wrong_value(where, value.data))
+
+
+def _steps(found: Sequence[str | int], document: Document) -> Steps:
+    """The way to a value. To the validator the keys "17" and "017" are the number 17."""
+    path: list[str] = []
+    value = document.root
+    for step in map(str, found):
+        alike = (key for key in value.children if key.isdigit() and key.lstrip("0") == step.lstrip("0"))
+        path.append(step if step in value.children else next(alike, step))
+        value = value.children[path[-1]]
+    return tuple(path)
 
 
 def _walk(path: Steps, document: Document) -> tuple[list[str | int], Value]:

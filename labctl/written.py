@@ -169,6 +169,7 @@ class Topology:
     cables: tuple[Cable, ...] = ()
     prefix: str | None = None  # of the names in /run/netns; None: "" on the host, "<lab>-" in an isolated lab
     file: str = field(default="", compare=False)  # as the user named it, for messages
+    directory: str = field(default="", compare=False)  # the file's; empty: to be seen from its path
     text: str = field(default="", compare=False, repr=False)  # the file's
     positions: dict[tuple[str, ...], tuple[int, int]] = field(default_factory=dict, compare=False, repr=False)
     """Line and column, from 1, of every value; keys are paths such as ("bridges", "docker0", "subnet")."""

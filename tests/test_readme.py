@@ -89,7 +89,7 @@ def verb_table() -> dict[str, set[str]]:
     rows = re.search(r"\| verb \| what \|\n\|[- |]+\|\n((?:\|.*\n)+)", (ROOT / "README.md").read_text())
     assert rows
     cells = [row.split(" | ", 1) for row in rows[1].splitlines()]
-    return {shlex.split(verb.strip("| `"))[0]: set(re.findall(r"`(--[a-z-]+)`", what)) for verb, what in cells}
+    return {shlex.split(verb.strip("| `"))[0]: set(re.findall(r"`(--[a-z0-9-]+)`", what)) for verb, what in cells}
 
 
 @each_document

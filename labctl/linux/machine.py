@@ -12,8 +12,9 @@ from labctl.errors import KernelError
 from labctl.linux import processes, services
 from labctl.linux.apply import Worker
 from labctl.linux.messages import Indexes
+from labctl.linux.names import folders as names_folders
 from labctl.linux.observe import observe as _observe
-from labctl.linux.place import ETC_NETNS, NETNS, Namespaces, Place, exists, mounted
+from labctl.linux.place import Namespaces, Place, exists, mounted
 from labctl.linux.supervision import Supervision, Unready
 from labctl.linux.survey import bare, resolver, survey
 from labctl.linux.survey import refused as _refused
@@ -27,7 +28,7 @@ __all__ = [
     "apply",
     "bridge_nf",
     "has_ipv6",
-    "has_names_folders",
+    "names_folders",
     "observe",
     "place",
     "read",
@@ -36,11 +37,6 @@ __all__ = [
     "settle",
     "site",
 ]
-
-
-def has_names_folders() -> tuple[bool, bool]:
-    """Whether there are /run/netns and /etc/netns."""
-    return NETNS.is_dir(), ETC_NETNS.is_dir()
 
 
 def has_ipv6() -> bool:

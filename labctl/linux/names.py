@@ -57,6 +57,12 @@ def foreign(place: Place, folder: Path) -> frozenset[str]:
     return frozenset(entry.name for entry in _entries(folder) if not _is_ours(entry, place))
 
 
+def folders() -> tuple[bool, bool]:
+    """Whether there are /run/netns and /etc/netns; one with nothing but what a reboot left is no more than a lab's."""
+    left = _entries(ETC_NETNS)
+    return NETNS.is_dir(), ETC_NETNS.is_dir() and not (left and all(map(_is_stale, left)))
+
+
 def sweep() -> None:
     """Removes what leads to labs that went with a reboot."""
     stale = [entry for entry in _entries(ETC_NETNS) if _is_stale(entry)] if has_etc() else []

@@ -226,7 +226,8 @@ def _is_bystander(pid: int, own: Collection[str]) -> bool:
 def mounts(report: Report | None) -> str:
     """The mount namespace that is a service's own: some programs write their title over their environment, marks and
     all. Empty where nobody holds it any more, and its number may be another's."""
-    return report.mnt if report and is_alive(report) else ""
+    own = report.mnt if report and is_alive(report) else ""
+    return own if own != namespace(os.getpid(), "mnt") else ""
 
 
 def own_mounts(place: Place, node: str) -> set[str]:

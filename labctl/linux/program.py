@@ -163,8 +163,10 @@ def listens(pid: int, ready: str) -> bool:
 
 
 def in_mounts(mnt: str) -> list[int]:
-    """The processes in a mount namespace."""
-    found = []
+    """The processes in a mount namespace, which is not the machine's own: nobody is a service's for being there."""
+    found: list[int] = []
+    if mnt == os.readlink("/proc/self/ns/mnt"):
+        return found
     for name in os.listdir("/proc"):
         try:
             if name.isdigit() and os.readlink(f"/proc/{name}/ns/mnt") == mnt:

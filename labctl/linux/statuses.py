@@ -36,7 +36,7 @@ def read(place: Place, node: str, service: str) -> Report | None:
         return None
     try:
         watched = _is_locked(fd)
-        return parse(os.pread(fd, 65536 * 2, 0).decode(errors="replace"), watched)
+        return parse(os.pread(fd, os.fstat(fd).st_size, 0).decode(errors="replace"), watched)
     finally:
         os.close(fd)
 
@@ -53,7 +53,7 @@ def withdraw(place: Place, node: str, service: str) -> None:
     with suppress(OSError):
         fd = os.open(place.status(node, service), os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            last = os.pread(fd, 65536 * 2, 0).rpartition(b"\n")[0].rpartition(b"\n")[2]
+            last = os.pread(fd, os.fstat(fd).st_size, 0).rpartition(b"\n")[0].rpartition(b"\n")[2]
             rest = b" ".join(word for word in last.split(b" ") if not word.startswith(b"state="))
             os.write(fd, ENDING + b" " + rest + b"\n")
         finally:

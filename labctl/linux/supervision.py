@@ -167,7 +167,7 @@ def _lines(fd: int, silence: Callable[[], None]) -> Iterator[tuple[str, str, str
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     told, rest = False, b""
-    while data := os.read(fd, 65536):
+    while data := os.read(fd, 4096):
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
             what, _, more = line.decode(errors="replace").partition(" ")

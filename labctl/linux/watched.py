@@ -46,7 +46,7 @@ class Watched:
         """Whether nobody has ended it, or is about to."""
         fd = self.settings["fd"]
         if self.held and os.fstat(fd).st_nlink:
-            last = os.pread(fd, LONGEST * 2, 0).rpartition(b"\n")[0].rpartition(b"\n")[2]
+            last = os.pread(fd, os.fstat(fd).st_size, 0).rpartition(b"\n")[0].rpartition(b"\n")[2]
             return not last.startswith(b"state=ending")
         return False
 

@@ -41,7 +41,8 @@ def test_many_times_in_one_process(
     assert late["threads"] == early["threads"] == 1
     assert late["mounts"] == early["mounts"]
     assert late["run"] == early["run"]
-    assert late["memory"] <= early["memory"] + 1024  # kB
+    assert late["objects"] <= early["objects"] + 100
+    assert late["memory"] <= early["memory"] + 2048  # kB: two steps of the allocator's, the last after 150 times
 
 
 @pytest.mark.timeout(600)

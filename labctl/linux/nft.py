@@ -11,8 +11,8 @@ import subprocess
 from contextlib import suppress
 
 from labctl.errors import LabError
+from labctl.linux import readings
 from labctl.linux.netlink import HEADER, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, attribute
-from labctl.linux.readings import text
 
 NFNL_SUBSYS_NFTABLES, NFT_MSG_GETTABLE, NFT_MSG_GETCHAIN, NFPROTO_INET = 10, 1, 4, 1
 NFTA_TABLE_NAME, NFTA_TABLE_USERDATA = 1, 6
@@ -76,7 +76,9 @@ def comment(table: str) -> str | None:
 
 def others_forward() -> bool:
     """Whether anybody but labs has rules for forwarded packets."""
-    old = any(text(f"/proc/net/{family}_tables_names") for family in ("ip", "ip6"))  # not for a user namespace to read
+    old = any(
+        readings.text(f"/proc/net/{family}_tables_names") for family in ("ip", "ip6")
+    )  # not for a user namespace to read
     return old or any(not table.startswith("labctl-") for table in _forward_tables())
 
 

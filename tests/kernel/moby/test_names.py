@@ -7,7 +7,7 @@ import json
 import pytest
 
 from kernel.lan import asked, connect
-from kernel.machine import Machine
+from kernel.machine import Machine, only_root
 from kernel.moby.labs import end, pings, read, up
 
 BOTH = """
@@ -36,6 +36,7 @@ def test_etc_hosts_ipv6(machine: Machine) -> None:
     assert [line.split()[0] for line in lines[1:]] == ["10.1.0.2"]
 
 
+@only_root
 def test_resolv_conf_localhost_ipv6(machine: Machine) -> None:
     """TestResolvConfLocalhostIPv6: of the host's name servers, those on its loopback are of no use in a container."""
     machine.ok(

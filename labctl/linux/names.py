@@ -40,7 +40,7 @@ def name(place: Place, namespace: Namespace) -> None:
 
 
 def unname(place: Place, namespace: Namespace) -> None:
-    for folder in (NETNS, ETC_NETNS):
+    for folder in _folders():
         link = folder / namespace.netns
         if namespace.netns and _of_lab(link) == place.lab:
             link.unlink()
@@ -48,7 +48,7 @@ def unname(place: Place, namespace: Namespace) -> None:
 
 def links(place: Place) -> Iterator[Path]:
     """Every link that leads into the lab's folder, whatever it is called."""
-    for folder in (NETNS, ETC_NETNS):
+    for folder in _folders():
         yield from (entry for entry in _entries(folder) if _of_lab(entry) == place.lab)
 
 
@@ -59,7 +59,7 @@ def foreign(place: Place, folder: Path) -> frozenset[str]:
 
 def folders() -> tuple[bool, bool]:
     """Whether there are /run/netns and /etc/netns; one with nothing but what a reboot left is no more than a lab's."""
-    left = _entries(ETC_NETNS)
+    left = _entries(ETC_NETNS) if has_etc() else []
     return NETNS.is_dir(), ETC_NETNS.is_dir() and not (left and all(map(_is_stale, left)))
 
 
@@ -82,6 +82,11 @@ def forget_folders(record: Record) -> None:
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):  # there are names in it, or it has gone
                     raise
+
+
+def _folders() -> list[Path]:
+    """Where a lab can have names: an ordinary user's may be called as one of root's that has some in /etc/netns."""
+    return [NETNS, ETC_NETNS] if has_etc() else [NETNS]
 
 
 def _links(place: Place, namespace: Namespace) -> Iterator[tuple[Path, Path]]:

@@ -65,8 +65,9 @@ def desired(topology: Topology, context: Context) -> State:
     for bridge in topology.bridges:
         items += _bridge(bridge, topology, context)
     items += files(topology, context.leases, context.resolver, context.ipv6)
+    with_users = {node.same_as or node.name for node in topology.nodes if any(run.user for run in node.run)}
     for node in topology.nodes:
-        items += _namespace(node, topology, bridges, context)
+        items += _namespace(node, topology, bridges, context, node.name in with_users)
         items += _attachments(node, topology, bridges, names, context)
         items += services(node, topology.name, context.directory)
     for cable in topology.cables:
@@ -158,7 +159,9 @@ def _bridge(bridge: Bridge, topology: Topology, context: Context) -> Iterator[It
             yield Address(HOST, bridge.name, ip_interface(f"{gateway}/{subnet.prefixlen}"))
 
 
-def _namespace(node: Node, topology: Topology, bridges: dict[str, Bridge], context: Context) -> Iterator[Item]:
+def _namespace(
+    node: Node, topology: Topology, bridges: dict[str, Bridge], context: Context, with_users: bool
+) -> Iterator[Item]:
     machines = node.same_as == HOST and not context.isolated
     yield Namespace(node.name, "" if machines else context.prefix + node.name, same_as=node.same_as)
     if node.same_as:
@@ -169,6 +172,8 @@ def _namespace(node: Node, topology: Topology, bridges: dict[str, Bridge], conte
     if node.forward:
         settings["net.ipv4.ip_forward"] = "1"
         settings |= {"net.ipv6.conf.all.forwarding": "1"} if context.ipv6 else {}
+    if with_users:  # as in every container (moby daemon/oci_linux.go): a web server need not be root
+        settings["net.ipv4.ip_unprivileged_port_start"] = "0"
     settings |= dict(node.sysctls)
     for name, value in (_for_each_interface(settings, mtus) | settings).items():
         yield Sysctl(node.name, name, _as_read_back(value))

@@ -199,7 +199,8 @@ DIFFERENCES = (
     ),
     Difference(
         "ports and pings for all", GAP,
-        "In a container every user may listen on ports below 1024 and send pings.",
+        "In a container every user may listen on ports below 1024 and send pings; in a namespace he may listen, if the "
+        "file has programs with a `user`.",
         "moby daemon/oci_linux.go",
         r".*: sysctls .* ipv4/(ip_unprivileged_port_start|ping_group_range)", "0( 2147483647)?", "-",
     ),

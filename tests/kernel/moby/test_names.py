@@ -175,3 +175,14 @@ def test_none_mode(machine: Machine) -> None:
     up(machine, "namespaces: {a: {network_mode: none}}")
     assert machine.inside("a", "ip -oneline link").count("\n") == 1
     assert pings(machine, "a", "127.0.0.1")
+
+
+@only_root
+def test_unprivileged_ports(machine: Machine) -> None:
+    """TestUnprivilegedPortsAndPing: who is not root listens on port 80, in a network that is shared too."""
+    serves = "run: {main: {command: exec python3 -m http.server 80, user: nobody, ready: tcp 80}}"
+    sharing = serves.replace("http.server 80", "http.server 81").replace("tcp 80", "tcp 81")
+    nodes = f"namespaces: {{a: {{networks: [net], {serves}}}, b: {{network_mode: 'namespace:a', {sharing}}}}}"
+    up(machine, f"bridges: {{net: {{subnet: 10.1.0.0/24}}}}\n{nodes}")
+    assert machine.ok("curl -s http://10.1.0.2:80") == machine.ok("curl -s http://10.1.0.2:81")
+    assert machine.inside("a", "cat /proc/sys/net/ipv4/ip_unprivileged_port_start") == "0\n"

@@ -167,7 +167,7 @@ def _settings(service: Service) -> list[str]:
     """The options of `docker create` that are not about one network."""
     words = [f"--publish {port.short}" for port in service.ports]
     options = {
-        "hostname": "hostname", "extra_hosts": "add-host", "dns": "dns", "dns_search": "dns-search",
+        "hostname": "hostname", "domainname": "domainname", "extra_hosts": "add-host", "dns": "dns", "dns_search": "dns-search",
         "dns_opt": "dns-option", "sysctls": "sysctl",
     }  # fmt: skip
     for key, value in service.settings.items():

@@ -167,8 +167,8 @@ def _settings(service: Service) -> list[str]:
     """The options of `docker create` that are not about one network."""
     words = [f"--publish {port.short}" for port in service.ports]
     options = {
-        "hostname": "hostname", "domainname": "domainname", "extra_hosts": "add-host", "dns": "dns", "dns_search": "dns-search",
-        "dns_opt": "dns-option", "sysctls": "sysctl",
+        "hostname": "hostname", "domainname": "domainname", "extra_hosts": "add-host", "sysctls": "sysctl",
+        "dns": "dns", "dns_search": "dns-search", "dns_opt": "dns-option",
     }  # fmt: skip
     for key, value in service.settings.items():
         words += [f"--{options[key]} {each}" for each in (value if isinstance(value, list) else [value])]
@@ -206,7 +206,7 @@ NETWORK_KEYS = {"ipv4_address": "ip", "ipv6_address": "ip6", "mac_address": "mac
 
 
 def _namespace(service: Service) -> dict[str, Any]:
-    words: dict[str, Any] = {"environment": {}} | dict(service.settings)
+    words = dict(service.settings)
     if service.ports:
         words["ports"] = [port.short for port in service.ports]
     if service.mode == "bridge":

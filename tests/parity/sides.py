@@ -67,8 +67,11 @@ class Side:
         self.machine = machine
         self.agents: dict[str, Agent] = {}
 
-    def start(self, compose: Compose) -> None: ...
-    def stop(self) -> None: ...
+    def start(self, compose: Compose) -> None:
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        raise NotImplementedError
 
     def entry(self, service: str) -> str:
         """The words that run a command in a service, with its files."""

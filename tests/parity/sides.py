@@ -139,9 +139,8 @@ class Docker(Side):
     def stop(self) -> None:
         self.machine.ok("docker ps --all --quiet | xargs --no-run-if-empty docker rm --force")
         self.machine.ok("docker network prune --force")
-        self.machine.ok(
-            "sysctl -qw net.ipv6.conf.all.forwarding=0 net.ipv6.conf.default.forwarding=0"
-        )  # Docker never does
+        # Docker leaves it on.
+        self.machine.ok("sysctl -qw net.ipv6.conf.all.forwarding=0 net.ipv6.conf.default.forwarding=0")
 
     def entry(self, service: str) -> str:
         """Into the container's network and host name, with its files in the place of the machine's."""

@@ -214,6 +214,15 @@ class Proxy:
 
 
 @dataclass(frozen=True)
+class Resolver:
+    """What a node takes over of the machine's resolv.conf: what its entry in the file leaves out."""
+
+    nameservers: tuple[IPv4Address | IPv6Address, ...] = ()
+    search: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class File:
     """A node's own /etc/<name>: hosts, hostname or resolv.conf."""
 

@@ -83,6 +83,12 @@ class Sysctl:
         return f"{found[1]}.{interface}.{found[3]}" if found else ""
 
     @property
+    def original(self) -> str:
+        """The setting by which a new namespace tells what this one is at first. (Only the machine's own has defaults
+        for neighbours, of which every loopback has a copy: net/core/neighbour.c, neigh_sysctl_register.)"""
+        return self.of("lo" if ".neigh." in self.name else "default") if self.interface else self.name
+
+    @property
     def for_all(self) -> bool:
         """Whether writing this may write the same setting of every interface."""
         return ALIASES.get(self.name, self.name) == self.of("all")

@@ -13,8 +13,8 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from ipaddress import ip_address
+from typing import NamedTuple
 
 from labctl.conflicts import Refused
 from labctl.linux.place import Place
@@ -25,7 +25,6 @@ from labctl.shell import PROXY, spec
 from labctl.state import Proxy, Published
 from labctl.written import IPAddress
 
-Taken = tuple[str, str, int, str]  # protocol, address, port and inode of a socket
 TIME_WAIT = "06"  # include/net/tcp_states.h
 
 
@@ -82,8 +81,8 @@ def _pids(lab: str) -> list[int]:
 
 def in_use(lab: str) -> frozenset[tuple[str, int]]:
     """The ports that somebody has, on whatever address; those of the lab's own proxy do not count."""
-    own = {inode for pid in _pids(lab) for inode in _sockets(pid)}
-    return frozenset((protocol, port) for protocol, _, port, inode in _taken() if inode not in own)
+    own = _own(lab)
+    return frozenset((socket.protocol, socket.port) for socket in _taken() if socket.inode not in own)
 
 
 def refused(lab: str, ports: Iterable[Published], own: Iterable[IPAddress]) -> list[Refused]:
@@ -91,41 +90,41 @@ def refused(lab: str, ports: Iterable[Published], own: Iterable[IPAddress]) -> l
 
     Those that the lab's own proxy holds are no trouble.
     """
-    mine = {inode for pid in _pids(lab) for inode in _sockets(pid)}
-    taken = list(_taken())
-    already = {(protocol, address, number) for protocol, address, number, inode in taken if inode in mine}
-    addresses = set(own)
+    sockets, ours, addresses = list(_taken()), _own(lab), set(own)
+    held_already = {(s.protocol, s.address, s.port) for s in sockets if s.inode in ours}
     found = []
     for port in ports:
-        if (port.protocol, str(port.host_ip), port.host_port) not in already:
-            try:
-                held(parse(spec(port)), foreign=port.host_ip in addresses).close()
-            except OSError as error:
-                found.append(Refused(port, error.errno or 0, error.strerror or ""))
-    return list(_by_others(found, taken, mine)) if found else []
+        if (port.protocol, str(port.host_ip), port.host_port) in held_already:
+            continue
+        try:
+            held(parse(spec(port)), foreign=port.host_ip in addresses).close()
+        except OSError as error:
+            rivals = {s.inode for s in sockets if _excludes(s, port)}
+            if error.errno == errno.EADDRINUSE and rivals and rivals <= ours:
+                continue  # another address of a port that the lab's proxy has, until it is replaced
+            found.append(Refused(port, error.errno or 0, error.strerror or "", _holder(rivals)))
+    return found
 
 
-def _by_others(found: Iterable[Refused], taken: Iterable[Taken], mine: set[str]) -> Iterator[Refused]:
-    """Who has each port; what is in the way of none but the lab's own proxy is left out."""
-    rivals: dict[tuple[str, int], list[tuple[str, str]]] = {}
-    for protocol, address, number, inode in taken:
-        rivals.setdefault((protocol, number), []).append((address, inode))
-    users = {inode: int(pid) for pid in filter(str.isdigit, os.listdir("/proc")) for inode in _sockets(int(pid))}
-    for each in found:
-        those = rivals.get((each.port.protocol, each.port.host_port), []) if each.errno == errno.EADDRINUSE else []
-        inodes = [inode for address, inode in those if inode in users and _meet(address, each.port.host_ip)]
-        if not mine.intersection(inodes):
-            yield replace(each, holder=_called(users[inodes[0]]) if inodes else "")
+def _own(lab: str) -> set[str]:
+    """The sockets of the lab's proxy."""
+    return {inode for pid in _pids(lab) for inode in _sockets(pid)}
 
 
-def _called(pid: int) -> str:
-    """A process as ss(8) names it."""
-    return f"{text(f'/proc/{pid}/comm').strip()}, process {pid}"
+def _holder(inodes: set[str]) -> str:
+    """Who has a socket, as ss(8) names it; nothing where that is not to be seen."""
+    for pid in pids() if inodes else ():
+        if inodes & _sockets(pid):
+            return f"{text(f'/proc/{pid}/comm').strip()}, process {pid}"
+    return ""
 
 
-def _meet(one: str, other: IPAddress) -> bool:
-    """Whether sockets on two addresses exclude each other; one on :: may take IPv4 too."""
-    return one in (str(other), "::") or other.is_unspecified or (one == "0.0.0.0" and other.version == 4)
+def _excludes(socket: Socket, port: Published) -> bool:
+    """Whether nobody can have a port while a socket is there; one on :: may take IPv4 too."""
+    if (socket.protocol, socket.port) != (port.protocol, port.host_port):
+        return False
+    every = "0.0.0.0" if port.host_ip.version == 4 else "::"
+    return port.host_ip.is_unspecified or socket.address in (str(port.host_ip), every, "::")
 
 
 def _sockets(pid: int) -> set[str]:
@@ -139,17 +138,22 @@ def _sockets(pid: int) -> set[str]:
     return found
 
 
-def _taken() -> Iterator[Taken]:
-    """Each socket that somebody has (proc(5), /proc/net/tcp).
+class Socket(NamedTuple):
+    protocol: str
+    address: str
+    port: int
+    inode: str
 
-    Also of those that are connected: a port from which something goes out cannot be held either.
-    """
+
+def _taken() -> Iterator[Socket]:
+    """The sockets that somebody has (proc(5), /proc/net/tcp), connected ones too: a port from which something goes out
+    cannot be held either."""
     for name in ("tcp", "tcp6", "udp", "udp6"):
         for line in text(f"/proc/thread-self/net/{name}").splitlines()[1:]:
             words = line.split()
             if words[3] != TIME_WAIT and words[9] != "0":  # nobody has it any more
                 address, _, port = words[1].partition(":")
-                yield name[:3], _address(address), int(port, 16), words[9]
+                yield Socket(name[:3], _address(address), int(port, 16), words[9])
 
 
 def _address(digits: str) -> str:

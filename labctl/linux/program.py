@@ -90,10 +90,14 @@ def _become(settings: Settings, command: Sequence[str], output: str, tell: int, 
         inside.enter(settings["netns"], settings["etc"])
         os.write(tell, b"\n")
         if os.read(go, 1):
-            what = f"working_dir {settings['working_dir'] or settings['folder']}"
-            os.chdir(os.path.join(settings["folder"], settings["working_dir"]))
+            directory = settings["working_dir"]
+            what = f"working_dir {directory or settings['folder']}"
+            os.chdir(directory if os.path.isabs(directory) else settings["folder"])
             what = f"user {settings['user']}"
             own = _become_user(settings["user"]) if settings["user"] else {}
+            what = f"working_dir {directory}"
+            if not os.path.isabs(directory):
+                os.chdir(directory or ".")  # as the user: anybody may have left a link in the scratch folder
             status, what = NOT_EXECUTABLE, command[0]
             _exec(command, os.environ | own | settings["environment"])
     except (OSError, LookupError, ValueError) as error:

@@ -44,3 +44,11 @@ def test_services_have_the_limit_of_open_files_that_labctl_was_started_with(mach
     machine.ok(f"ulimit -Sn 512; labctl up {lab(machine, 'main: ulimit -Sn')}")
     wait_until(lambda: not service(machine)["pids"])
     assert machine.ok("labctl logs node") == "512\n"
+
+
+def test_a_link_in_the_scratch_folder_leads_nobody_where_he_may_not_go(machine: Machine) -> None:
+    machine.ok("mkdir -p /run/scratch/root/open && chmod 700 /run/scratch/root")
+    link = "main: {command: ln -s /run/scratch/root/open wd, user: nobody, ready: test -L wd, restart: always}"
+    machine.up(lab(machine, f"{link}, other: {{command: pwd, user: nobody, working_dir: wd, depends_on: node/main}}"))
+    wait_until(lambda: not service(machine, "other")["pids"])
+    assert machine.ok("labctl logs node other") == "labctl: working_dir wd: Permission denied\n"

@@ -75,6 +75,7 @@ class KernelError(LabError):
     def __init__(self, operation: str, errno: int, reason: str = "", hint: str = "") -> None:
         name = errnos.errorcode.get(errno, str(errno))
         first, _, more = operation.partition("\n")
+        first = first.removesuffix(" \\")
         super().__init__(f"{first}{' …' if more else ''}\n  {reason or 'refused'} ({name})", hint)
         self.operation = operation
         self.errno = errno

@@ -95,8 +95,9 @@ def _add(op: Add, names: Names) -> Iterator[str]:
             yield f"{_inside(HOST, names)}nft -f - <<'NFT'\n{ruleset.text}NFT"
             yield from _forget("", ruleset.text, names)
         case Proxy() as proxy:
-            words = [proxy.mark, f"setsid {_inside(HOST, names)}{shlex.join(PROXY)}", *map(spec, proxy.ports)]
-            yield f"{' '.join(words)} </dev/null >/dev/null 2>&1 &"
+            ports = " \\\n  ".join(map(spec, proxy.ports))
+            start = f"{proxy.mark} setsid {_inside(HOST, names)}{shlex.join(PROXY)}"
+            yield f"{start} \\\n  {ports} </dev/null >/dev/null 2>&1 &"
         case File() as file:
             yield f"install -Dm644 /dev/stdin {_path(file, names)} <<'TEXT'\n{file.text}TEXT"
         case Service() as service:

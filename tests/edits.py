@@ -5,8 +5,9 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
+from fitting import Data, ends_of, good, mended, text
 from hypothesis import strategies as st
-from strategies import BRIDGES, NODES, Data, Draw, ends_of, good, mended, text, topologies
+from strategies import BRIDGES, NODES, Draw, topologies
 
 
 @st.composite

@@ -5,10 +5,11 @@ from __future__ import annotations
 import subprocess
 
 from edits import pairs
+from fitting import text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from obedient import carried_out
-from strategies import text, topologies
+from strategies import topologies
 
 from labctl.desired import Context, desired
 from labctl.leases import Taken, lease

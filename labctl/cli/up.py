@@ -112,7 +112,7 @@ def _operations(plan: Plan) -> str:
 
 
 def _line(op: Op, names: Names) -> str:
-    first = shell(op, names).splitlines()[0]
+    first = shell(op, names).splitlines()[0].removesuffix(" \\")
     return f"  {first}    # {op.reason}" if op.reason else f"  {first}"
 
 

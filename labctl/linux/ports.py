@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from ipaddress import ip_address
+from typing import NamedTuple
 
 from labctl.conflicts import Refused
 from labctl.linux.place import Place
@@ -80,8 +81,8 @@ def _pids(lab: str) -> list[int]:
 
 def in_use(lab: str) -> frozenset[tuple[str, int]]:
     """The ports that somebody has, on whatever address; those of the lab's own proxy do not count."""
-    own = {inode for pid in _pids(lab) for inode in _sockets(pid)}
-    return frozenset((protocol, port) for protocol, _, port, inode in _taken() if inode not in own)
+    own = _own(lab)
+    return frozenset((socket.protocol, socket.port) for socket in _taken() if socket.inode not in own)
 
 
 def refused(lab: str, ports: Iterable[Published], own: Iterable[IPAddress]) -> list[Refused]:
@@ -89,35 +90,41 @@ def refused(lab: str, ports: Iterable[Published], own: Iterable[IPAddress]) -> l
 
     Those that the lab's own proxy holds are no trouble.
     """
-    holders = set(_pids(lab))
+    sockets, ours, addresses = list(_taken()), _own(lab), set(own)
+    held_already = {(s.protocol, s.address, s.port) for s in sockets if s.inode in ours}
     found = []
-    addresses = set(own)
     for port in ports:
+        if (port.protocol, str(port.host_ip), port.host_port) in held_already:
+            continue
         try:
             held(parse(spec(port)), foreign=port.host_ip in addresses).close()
         except OSError as error:
-            pid, who = _holder(port) if error.errno == errno.EADDRINUSE else (0, "")
-            if pid not in holders:
-                found.append(Refused(port, error.errno or 0, error.strerror or "", who))
+            rivals = {s.inode for s in sockets if _excludes(s, port)}
+            if error.errno == errno.EADDRINUSE and rivals and rivals <= ours:
+                continue  # another address of a port that the lab's proxy has, until it is replaced
+            found.append(Refused(port, error.errno or 0, error.strerror or "", _holder(rivals)))
     return found
 
 
-def _holder(port: Published) -> tuple[int, str]:
-    """Who has a port: the process's number, and name as ss(8) gives it; 0 and nothing where that is not to be seen."""
-    rivals = {
-        inode
-        for protocol, address, number, inode in _taken()
-        if (protocol, number) == (port.protocol, port.host_port) and _meet(address, port.host_ip)
-    }
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        if rivals & _sockets(int(pid)):
-            return int(pid), f"{text(f'/proc/{pid}/comm').strip()}, process {pid}"
-    return 0, ""
+def _own(lab: str) -> set[str]:
+    """The sockets of the lab's proxy."""
+    return {inode for pid in _pids(lab) for inode in _sockets(pid)}
 
 
-def _meet(one: str, other: IPAddress) -> bool:
-    """Whether sockets on two addresses exclude each other; one on :: may take IPv4 too."""
-    return one in (str(other), "::") or other.is_unspecified or (one == "0.0.0.0" and other.version == 4)
+def _holder(inodes: set[str]) -> str:
+    """Who has a socket, as ss(8) names it; nothing where that is not to be seen."""
+    for pid in pids() if inodes else ():
+        if inodes & _sockets(pid):
+            return f"{text(f'/proc/{pid}/comm').strip()}, process {pid}"
+    return ""
+
+
+def _excludes(socket: Socket, port: Published) -> bool:
+    """Whether nobody can have a port while a socket is there; one on :: may take IPv4 too."""
+    if (socket.protocol, socket.port) != (port.protocol, port.host_port):
+        return False
+    every = "0.0.0.0" if port.host_ip.version == 4 else "::"
+    return port.host_ip.is_unspecified or socket.address in (str(port.host_ip), every, "::")
 
 
 def _sockets(pid: int) -> set[str]:
@@ -131,14 +138,21 @@ def _sockets(pid: int) -> set[str]:
     return found
 
 
-def _taken() -> Iterator[tuple[str, str, int, str]]:
-    """Protocol, address, port and inode of each socket that takes what comes (proc(5), /proc/net/tcp)."""
+class Socket(NamedTuple):
+    protocol: str
+    address: str
+    port: int
+    inode: str
+
+
+def _taken() -> Iterator[Socket]:
+    """The sockets that take what comes (proc(5), /proc/net/tcp)."""
     for name in ("tcp", "tcp6", "udp", "udp6"):
         for line in text(f"/proc/thread-self/net/{name}").splitlines()[1:]:
             words = line.split()
             if words[3] == LISTEN or name.startswith("udp"):
                 address, _, port = words[1].partition(":")
-                yield name[:3], _address(address), int(port, 16), words[9]
+                yield Socket(name[:3], _address(address), int(port, 16), words[9])
 
 
 def _address(digits: str) -> str:

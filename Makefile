@@ -20,11 +20,19 @@ test: ready docker daemons ## lint, unit and kernel tests (TESTS=path: some of t
 
 .PHONY: test-unit
 test-unit: venv ## everything that needs no kernel, lint included
-	@$(PYTEST) --ignore tests/kernel
+	@$(PYTEST) --ignore tests/kernel --ignore tests/parity
 
 .PHONY: test-kernel
 test-kernel: ready docker daemons ## real networks in private namespaces
 	@$(PYTEST) tests/kernel
+
+.PHONY: test-parity
+test-parity: ready docker ## Compose files by Docker and by labctl: all that can be seen is compared
+	@$(PYTEST) tests/parity
+
+.PHONY: parity
+parity: ready docker ## docs/parity.md, written again
+	@PYTHONPATH=tests:. $(VENV)/bin/python -m parity.report
 
 .PHONY: test-injections
 test-injections: ready ## harm at every step of up and down, in every way

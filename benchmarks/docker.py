@@ -70,9 +70,9 @@ def setup() -> None:
     subprocess.run([*download, "docker.io", "busybox-static"], check=True, timeout=900, stdout=subprocess.DEVNULL)
     for package in sorted(packages.glob("*.deb")):
         subprocess.run(["dpkg", "--extract", package, partial], check=True, timeout=300)
-    for tool in ("iptables", "iptables-save"):
+    for tool in ("iptables", "iptables-save", "ip6tables", "ip6tables-save"):
         if not shutil.which(tool) and not (link := partial / "usr/sbin" / tool).exists():
-            link.symlink_to(tool.replace("iptables", "iptables-nft"))  # elsewhere the package's installation does this
+            link.symlink_to(tool.replace("tables", "tables-nft"))  # elsewhere the package's installation does this
     partial.rename(UNPACKED)  # whole or not at all
     shutil.rmtree(packages)
 

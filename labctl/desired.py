@@ -28,6 +28,7 @@ from labctl.state import (
     Namespace,
     Port,
     Proxy,
+    Resolver,
     Route,
     State,
     Sysctl,
@@ -46,7 +47,7 @@ class Context:
     leases: Leases
     prefix: str = ""  # of the names in /run/netns
     directory: str = "/"  # the topology file's folder, which services know as $LABCTL_TOPOLOGY_DIR
-    nameservers: Sequence[IPAddress] = ()  # for nodes without `dns`
+    resolver: Resolver = field(default_factory=Resolver)
     found: Mapping[str, str] = field(default_factory=dict)  # what the host had for what the lab changes there
     isolated: bool = False  # the host is the lab's own
     ipv6: bool = True  # the kernel has IPv6 at all
@@ -63,9 +64,10 @@ def desired(topology: Topology, context: Context) -> State:
     items += [Namespace(HOST, context.prefix + HOST), *_loopback(HOST)] if context.isolated else []
     for bridge in topology.bridges:
         items += _bridge(bridge, topology, context)
-    items += files(topology, context.leases, context.nameservers, context.ipv6)
+    items += files(topology, context.leases, context.resolver, context.ipv6)
+    with_users = {node.same_as or node.name for node in topology.nodes if any(run.user for run in node.run)}
     for node in topology.nodes:
-        items += _namespace(node, topology, bridges, context)
+        items += _namespace(node, topology, bridges, context, node.name in with_users)
         items += _attachments(node, topology, bridges, names, context)
         items += services(node, topology.name, context.directory)
     for cable in topology.cables:
@@ -94,9 +96,10 @@ def _ways_in(topology: Topology, context: Context, found: Mapping[str, str]) -> 
     for bridge in topology.bridges:
         if any(ip in subnet for ip in local for subnet in bridge.subnets):
             yield Sysctl(HOST, f"net.ipv4.conf.{_dotless(bridge.name)}.route_localnet", "1")
+        conf = f"net.ipv6.conf.{_dotless(bridge.name)}"
+        if context.ipv6 and (bridge.mtu or MTU) >= IPV6_MTU:
+            yield Sysctl(HOST, f"{conf}.accept_ra", "0")  # or a node could make itself the machine's router
         if context.ipv6 and any(subnet.version == 6 for subnet in bridge.subnets):
-            conf = f"net.ipv6.conf.{_dotless(bridge.name)}"
-            yield Sysctl(HOST, f"{conf}.accept_ra", "0")
             yield Sysctl(HOST, f"{conf}.accept_dad", "0")  # nobody waits for its link-local address
 
 
@@ -148,7 +151,7 @@ def _bridge(bridge: Bridge, topology: Topology, context: Context) -> Iterator[It
         bridge.mtu or MTU,
         alias=f"labctl:{topology.name}/{bridge.name}",
         group=context.leases.group,
-        link_local=any(net.version == 6 for net in bridge.subnets),
+        link_local=any(net.version == 6 and bridge.gateway(net) for net in bridge.subnets),
     )
     yield Link("bridge", (port,), stp=bridge.stp)
     for subnet in bridge.subnets:
@@ -156,7 +159,9 @@ def _bridge(bridge: Bridge, topology: Topology, context: Context) -> Iterator[It
             yield Address(HOST, bridge.name, ip_interface(f"{gateway}/{subnet.prefixlen}"))
 
 
-def _namespace(node: Node, topology: Topology, bridges: dict[str, Bridge], context: Context) -> Iterator[Item]:
+def _namespace(
+    node: Node, topology: Topology, bridges: dict[str, Bridge], context: Context, with_users: bool
+) -> Iterator[Item]:
     machines = node.same_as == HOST and not context.isolated
     yield Namespace(node.name, "" if machines else context.prefix + node.name, same_as=node.same_as)
     if node.same_as:
@@ -167,6 +172,8 @@ def _namespace(node: Node, topology: Topology, bridges: dict[str, Bridge], conte
     if node.forward:
         settings["net.ipv4.ip_forward"] = "1"
         settings |= {"net.ipv6.conf.all.forwarding": "1"} if context.ipv6 else {}
+    if with_users:  # as in every container (moby daemon/oci_linux.go): a web server need not be root
+        settings["net.ipv4.ip_unprivileged_port_start"] = "0"
     settings |= dict(node.sysctls)
     for name, value in (_for_each_interface(settings, mtus) | settings).items():
         yield Sysctl(node.name, name, _as_read_back(value))
@@ -223,6 +230,12 @@ def _ipv6_settings(node: Node, mtus: dict[str, int], topology: Topology, bridges
     return settings | {f"net.ipv6.conf.{_dotless(name)}.disable_ipv6": "1" for name in without}
 
 
+def _without_ipv6(node: Node, interface: str) -> bool:
+    """Whether the file's own settings turn IPv6 off there: then it has no address of it, as with Docker."""
+    settings = dict(node.sysctls)
+    return any(settings.get(f"net.ipv6.conf.{name}.disable_ipv6") == "1" for name in (_dotless(interface), "all"))
+
+
 def _attachments(
     node: Node, topology: Topology, bridges: dict[str, Bridge], names: dict[tuple[str, str], str], context: Context
 ) -> Iterator[Item]:
@@ -233,12 +246,13 @@ def _attachments(
         yield _pair(node, attachment, bridge, eth, near_name, topology, context)
         for subnet in bridge.subnets:
             ip = address(context.leases, node.name, attachment, subnet.version)
-            yield Address(node.name, eth, ip_interface(f"{ip}/{subnet.prefixlen}"))
+            if subnet.version == 4 or not _without_ipv6(node, eth):
+                yield Address(node.name, eth, ip_interface(f"{ip}/{subnet.prefixlen}"))
     written = {
         route.to.version for route in node.routes if route.to.prefixlen == 0 and route.table in (None, MAIN_TABLE)
     }
     for version, bridge in ways_out(node, bridges).items():
-        if version not in written:
+        if version not in written and not (version == 6 and _without_ipv6(node, eths[bridge.name])):
             everywhere = ip_network("0.0.0.0/0" if version == 4 else "::/0")
             yield Route(node.name, everywhere, bridge.ways_out[version], eths[bridge.name], 1024 * (version == 6))
 

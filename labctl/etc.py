@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from labctl.leases import address, ways_out
 from labctl.record import Leases
-from labctl.state import File
-from labctl.written import HOST_GATEWAY, Attachment, Bridge, IPAddress, Node, Topology
+from labctl.state import File, Resolver
+from labctl.written import HOST_GATEWAY, Attachment, Bridge, Node, Topology
 
 LOCALHOST4 = "127.0.0.1\tlocalhost\n"
 LOCALHOST6 = """\
@@ -23,11 +23,8 @@ ff02::2\tip6-allrouters
 """
 
 
-def files(topology: Topology, leases: Leases, nameservers: Sequence[IPAddress], ipv6: bool) -> Iterator[File]:
-    """The files of all nodes that have a network of their own.
-
-    `nameservers` are for nodes without `dns`; `ipv6` tells whether the kernel has IPv6 at all.
-    """
+def files(topology: Topology, leases: Leases, machine: Resolver, ipv6: bool) -> Iterator[File]:
+    """The files of all nodes that have a network of their own; `ipv6` tells whether the kernel has IPv6 at all."""
     bridges = {bridge.name: bridge for bridge in topology.bridges}
     lines = {(n.name, a.bridge): _lines(n, a, leases, _names(n, a)) for n in topology.nodes for a in n.networks}
     members: dict[str, list[str]] = {name: [] for name in bridges}
@@ -40,7 +37,7 @@ def files(topology: Topology, leases: Leases, nameservers: Sequence[IPAddress], 
             peers = (everybody[a.bridge].replace(lines[node.name, a.bridge], "", 1) for a in node.networks)
             yield File(node.name, "hosts", _localhost(node, ipv6) + _extra(node, bridges) + own + "".join(peers))
             yield File(node.name, "hostname", f"{node.hostname or node.name}\n")
-            yield File(node.name, "resolv.conf", _resolver(node, nameservers))
+            yield File(node.name, "resolv.conf", _resolver(node, machine))
 
 
 def _full_name(node: Node) -> list[str]:
@@ -77,10 +74,12 @@ def _extra(node: Node, bridges: Mapping[str, Bridge]) -> str:
     )
 
 
-def _resolver(node: Node, nameservers: Sequence[IPAddress]) -> str:
-    lines = [f"nameserver {server}" for server in node.dns or nameservers]
+def _resolver(node: Node, machine: Resolver) -> str:
+    """What the file leaves out is as on the machine, one by one (libnetwork/internal/resolvconf)."""
+    lines = [f"nameserver {server}" for server in node.dns or machine.nameservers]
     lines = lines or ["# no nameserver: see `dns` of the topology"]
-    search = [domain for domain in node.dns_search if domain != "."]
+    search = [domain for domain in node.dns_search or machine.search if domain != "."]
     lines += [f"search {' '.join(search)}"] if search else []
-    lines += [f"options {' '.join(node.dns_opt)}"] if node.dns_opt else []
+    options = node.dns_opt or machine.options
+    lines += [f"options {' '.join(options)}"] if options else []
     return "\n".join(lines) + "\n"

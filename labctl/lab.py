@@ -116,7 +116,7 @@ def _context(record: Record, place: Place) -> Context:
         record.leases,
         record.prefix,
         record.directory,
-        machine.nameservers(),
+        machine.resolver(),
         record.found,
         place.isolated,
         machine.has_ipv6(),

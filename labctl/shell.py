@@ -220,7 +220,7 @@ def _remove(op: Remove, names: Names) -> Iterator[str]:
         case Sysctl(node="host") as sysctl:
             yield f": {sysctl.name} of the host goes back to what it was before the lab, unless another lab needs it"
         case Sysctl() as sysctl:
-            new = f'"$(unshare --net sysctl -n {sysctl.of("default") or sysctl.name})"'
+            new = f'"$(unshare --net sysctl -n {sysctl.original})"'
             yield f"{_inside(sysctl.node, names)}sysctl -qw {sysctl.name}={new}"
         case Link() as link:
             yield f"{_ip(link.node, names)} link del {link.ends[0].name}"

@@ -83,6 +83,12 @@ class Sysctl:
         return f"{found[1]}.{interface}.{found[3]}" if found else ""
 
     @property
+    def original(self) -> str:
+        """The setting by which a new namespace tells what this one is at first. (Only the machine's own has defaults
+        for neighbours, of which every loopback has a copy: net/core/neighbour.c, neigh_sysctl_register.)"""
+        return self.of("lo" if ".neigh." in self.name else "default") if self.interface else self.name
+
+    @property
     def for_all(self) -> bool:
         """Whether writing this may write the same setting of every interface."""
         return ALIASES.get(self.name, self.name) == self.of("all")
@@ -211,6 +217,15 @@ class Proxy:
     def mark(self) -> str:
         """What the process has in its environment, so that it is found."""
         return f"{SERVICE}={self.lab}/{self.node}/proxy"
+
+
+@dataclass(frozen=True)
+class Resolver:
+    """What a node takes over of the machine's resolv.conf: what its entry in the file leaves out."""
+
+    nameservers: tuple[IPv4Address | IPv6Address, ...] = ()
+    search: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

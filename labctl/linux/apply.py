@@ -153,7 +153,7 @@ class Worker:
         if sysctl.node == HOST and not self._namespaces.place.isolated and not sysctl.interface:
             value = self._found.get(sysctl.name)
         else:
-            value = self._namespaces.pristine(sysctl.of("default") if sysctl.interface else sysctl.name)
+            value = self._namespaces.pristine(sysctl.original)
         if value is not None:
             self._sysctl(Sysctl(sysctl.node, sysctl.name, value))
 

@@ -16,7 +16,7 @@ from labctl.linux.names import folders as names_folders
 from labctl.linux.observe import observe as _observe
 from labctl.linux.place import Namespaces, Place, exists, mounted
 from labctl.linux.supervision import Supervision, Unready
-from labctl.linux.survey import bare, nameservers, survey
+from labctl.linux.survey import bare, resolver, survey
 from labctl.linux.survey import refused as _refused
 from labctl.linux.sysctls import path, read
 from labctl.linux.thread import in_thread
@@ -29,11 +29,11 @@ __all__ = [
     "bridge_nf",
     "has_ipv6",
     "names_folders",
-    "nameservers",
     "observe",
     "place",
     "read",
     "refused",
+    "resolver",
     "settle",
     "site",
 ]

@@ -9,9 +9,9 @@ import socket
 import struct
 import subprocess
 from contextlib import suppress
-from pathlib import Path
 
 from labctl.errors import LabError
+from labctl.linux import readings
 from labctl.linux.netlink import HEADER, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, attribute
 
 NFNL_SUBSYS_NFTABLES, NFT_MSG_GETTABLE, NFT_MSG_GETCHAIN, NFPROTO_INET = 10, 1, 4, 1
@@ -76,8 +76,9 @@ def comment(table: str) -> str | None:
 
 def others_forward() -> bool:
     """Whether anybody but labs has rules for forwarded packets."""
-    legacy = [Path(f"/proc/net/{family}_tables_names") for family in ("ip", "ip6")]
-    old = any(path.exists() and path.read_text() for path in legacy)
+    old = any(
+        readings.text(f"/proc/net/{family}_tables_names") for family in ("ip", "ip6")
+    )  # not for a user namespace to read
     return old or any(not table.startswith("labctl-") for table in _forward_tables())
 
 

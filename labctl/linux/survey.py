@@ -11,10 +11,11 @@ from labctl.conflicts import HostRoute, Refused, Site
 from labctl.linux import names, netlink, nft, ports
 from labctl.linux.observe import AF_INET, AF_INET6
 from labctl.linux.place import ETC_NETNS, NETNS, Namespaces, Place
-from labctl.state import HOST, Published
+from labctl.state import HOST, Published, Resolver
 from labctl.written import IPAddress
 
 RT_TABLE_LOCAL = 255
+RESOLV_CONF = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))  # the second: behind 127.0.0.53
 
 
 def survey(place: Place, table: str, with_ports: bool) -> Site:
@@ -49,18 +50,25 @@ def bare(place: Place) -> Site:
     )
 
 
-def nameservers() -> tuple[IPAddress, ...]:
-    """The machine's DNS servers that a node can reach: not those on its loopback (Docker leaves them out too)."""
-    for path in (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf")):
-        try:
-            lines = [line.split() for line in path.read_text(errors="replace").splitlines()]
-        except OSError:
-            continue
-        servers = [_address(words[1]) for words in lines if len(words) > 1 and words[0] == "nameserver"]
-        found = tuple(server for server in servers if server and not server.is_loopback)
-        if found:
-            return found
-    return ()
+def resolver() -> Resolver:
+    """The machine's resolv.conf, without name servers on its loopback, which no node reaches (Docker does the same)."""
+    read = [_resolver(path) for path in RESOLV_CONF]
+    return next((found for found in read if found.nameservers), read[0])
+
+
+def _resolver(path: Path) -> Resolver:
+    try:
+        lines = [line.split() for line in path.read_text(errors="replace").splitlines()]
+    except OSError:
+        return Resolver()
+    said = [(words[0], words[1:]) for words in lines if len(words) > 1]
+    servers = [_address(words[0]) for key, words in said if key == "nameserver"]
+    search = [words for key, words in said if key == "search"]
+    return Resolver(
+        tuple(server for server in servers if server and not server.is_loopback),
+        tuple(search[-1]) if search else (),
+        tuple(word for key, words in said if key == "options" for word in words),
+    )
 
 
 def _address(text: str) -> IPAddress | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import docker
+from kernel import lan
 from kernel.machine import SCRATCH, Machine, wait_until
 
 PARENT = "labctl-test-"  # what the names of the daemons' control groups begin with
@@ -23,18 +24,12 @@ UNABLE = "failed to start daemon: "  # dockerd about a kernel, or a machine, tha
 SERVER = f"{docker.IMAGE} /bin/busybox httpd -f -h /www"
 
 # The machine's new /sys hides the control groups, so they are taken from the one below.
-GROUND = f"""
+CGROUPS = f"""
 umount /sys && mkdir {SCRATCH}/cgroup && mount --rbind /sys/fs/cgroup {SCRATCH}/cgroup
 mount -t sysfs sysfs /sys && mount --move {SCRATCH}/cgroup /sys/fs/cgroup
 {docker.OPT}
-sysctl -qw net.ipv6.conf.default.accept_dad=0
-ip netns add client
-ip link add name lan type veth peer name eth0 netns client
-ip address add 192.0.2.1/24 dev lan && ip link set lan up
-ip -n client link set lo up && ip -n client address add 192.0.2.2/24 dev eth0 && ip -n client link set eth0 up
 """
 CONTAINERS = f"""
-docker import {SCRATCH}/image.tar {docker.IMAGE}
 docker run --detach --name web --publish 8080:80 {SERVER}
 docker run --detach --name quiet {SERVER}
 docker network create shopping
@@ -59,8 +54,11 @@ inside shop $get http://192.0.2.2
 
 
 @contextmanager
-def docker_machine() -> Iterator[Machine]:
-    """Skips the test where Docker cannot run; leaves no control group behind."""
+def engine_machine(ground: str, options: str = "") -> Iterator[Machine]:
+    """A machine with a Docker engine and no container. Skips the test where it cannot run; leaves no control group.
+
+    `ground` is a script that runs before the daemon starts, `options` are more of the daemon's.
+    """
     if os.geteuid() != 0:
         pytest.skip("a Docker engine needs root")
     if not (engine := docker.find()):
@@ -68,32 +66,41 @@ def docker_machine() -> Iterator[Machine]:
     machine = Machine()
     try:
         with machine:
-            _start(machine, engine)
-            machine.looks = LOOKS
-            machine.settle()
+            machine.ok(f"set -e{CGROUPS}\n{ground}")
+            _start(machine, engine, options)
             yield machine
     finally:
         wait_until(lambda: docker.forget(PARENT, machine.pid))
 
 
-def _start(machine: Machine, engine: docker.Engine) -> None:
-    machine.ok(f"set -e{GROUND}")
+def _start(machine: Machine, engine: docker.Engine, options: str) -> None:
     docker.image(engine, machine.path(SCRATCH))
     socket = Path(SCRATCH, "docker.sock")
     variables = engine.environment() | {"DOCKER_HOST": f"unix://{socket}"}
     environment = " ".join(f"{name}={value}" for name, value in variables.items())
     for name in ("docker", "iptables-save"):
         machine.write(name, f'#!/bin/sh\nexec env {environment} {name} "$@"\n').chmod(0o755)
-    words = [*engine.command(socket, f"{PARENT}{machine.pid}"), "--data-root", f"{SCRATCH}/data"]
+    machine.path(f"{SCRATCH}/busybox").symlink_to(engine.busybox)
+    words = [*engine.command(socket, f"{PARENT}{machine.pid}"), "--data-root", f"{SCRATCH}/data", options]
     daemon = machine.start(f"exec env {environment} {' '.join(words)} >{SCRATCH}/dockerd.log 2>&1")
     wait_until(lambda: daemon.poll() is not None or machine.run("docker version").status == 0)
     if daemon.poll() is not None:
         reason = machine.path(f"{SCRATCH}/dockerd.log").read_text().strip().rpartition("\n")[2]
         assert reason.startswith(UNABLE), reason
         pytest.skip(f"no Docker engine runs here: {reason.removeprefix(UNABLE)}")
-    machine.ok(f"set -e{CONTAINERS}")
-    machine.start(f"exec ip netns exec client {engine.busybox} httpd -f -h {SCRATCH}")
-    wait_until(lambda: machine.run("ip netns exec client curl -sf http://127.0.0.1/").status == 0)
+    machine.ok(f"docker import {SCRATCH}/image.tar {docker.IMAGE}")
+
+
+@contextmanager
+def docker_machine() -> Iterator[Machine]:
+    """The machine of the picture."""
+    with engine_machine(lan.SETUP) as machine:
+        machine.ok(f"set -e{CONTAINERS}")
+        machine.start(f"exec ip netns exec client busybox httpd -f -h {SCRATCH}")
+        wait_until(lambda: machine.run("ip netns exec client curl -sf http://127.0.0.1/").status == 0)
+        machine.looks = LOOKS
+        machine.settle()
+        yield machine
 
 
 def answered(machine: Machine, *ports: int) -> None:

@@ -6,6 +6,7 @@ Run as a program it writes the page's screens anew: python tests/kernel/test_seq
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -76,13 +77,19 @@ def lasting(text: str) -> list[str]:
     return [line.rstrip() for line in text.splitlines()]
 
 
+def prepare(machine: Machine) -> None:
+    machine.ok("sysctl -qw net.ipv6.conf.default.accept_dad=0")  # else a link-local address comes a moment later
+    tcpdump = machine.write("tcpdump", f'#!/bin/sh\nexec {shutil.which("tcpdump")} -Z root "$@"\n')
+    tcpdump.chmod(0o755)  # a user namespace may have no other user whom it could become
+
+
 @needs(*TOOLS)
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=title)
 def test_chapter(machine: Machine, chapter: str) -> None:
     for tool in DAEMONS.get(title(chapter), []):
         if needs(tool).args[0]:
             pytest.skip(f"not installed: {tool}")
-    machine.ok("sysctl -qw net.ipv6.conf.default.accept_dad=0")  # else a link-local address comes a moment later
+    prepare(machine)
     assert lasting(replayed(machine, LAN)) == lasting(LAN)
     machine.settle()
     assert lasting(replayed(machine, chapter)) == lasting(chapter)
@@ -92,6 +99,7 @@ def rewrite() -> None:
     text = OPENING
     for chapter in [LAN, *CHAPTERS]:
         with Machine() as machine:
+            prepare(machine)
             lan = replayed(machine, LAN)
             text += lan if chapter == LAN else replayed(machine, chapter)
     text = text.replace(str(ROOT), "/root/labctl")

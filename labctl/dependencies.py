@@ -14,13 +14,19 @@ from labctl.errors import Problem
 from labctl.shape import did_you_mean
 from labctl.syntax import plain, quoted
 
+MAX_WAITS = 100_000  # pairs of processes of which one waits for the other
+
 Process = tuple[str, str]  # an entry, or a node, and a process of it
+Owner = tuple[Entry, frozenset[str]]  # an entry, and the names of its processes
 
 
 def dependencies(draft: Draft) -> Iterator[Problem]:
     """Every problem with who waits for whom."""
     owners = _owners(draft)
     edges: dict[Process, dict[Process, Steps]] = {}  # who waits for whom, and where that is written
+    if problem := _too_many(draft, owners):
+        yield problem
+        return
     for entry in draft.entries.values():
         for wait in entry.waits:
             if wrong := _wrong(draft, owners, entry, wait):
@@ -47,22 +53,41 @@ def waited_for(draft: Draft) -> dict[Process, tuple[Process, ...]]:
     return {process: tuple(others) for process, others in found.items()}
 
 
-def _owners(draft: Draft) -> dict[str, Entry]:
+def _owners(draft: Draft) -> dict[str, Owner]:
     """The entries by every name that may be written."""
     if not any(entry.waits for entry in draft.entries.values()):
         return {}
-    nodes = {name: entry for entry in draft.entries.values() for name in entry.nodes}
-    return nodes | draft.entries
+    entries = {name: (e, frozenset(run.name for run in e.node.run)) for name, e in draft.entries.items()}
+    return {name: owner for owner in entries.values() for name in owner[0].nodes} | entries
 
 
-def _meant(owners: dict[str, Entry], text: str) -> list[Process]:
+def _meant(owners: dict[str, Owner], text: str) -> list[Process]:
     """The processes of an entry that a good reference means."""
     node, _, process = text.partition("/")
-    entry = owners.get(node)
-    return [(entry.node.name, run.name) for run in entry.node.run if process in ("", run.name)] if entry else []
+    if node not in owners:
+        return []
+    entry, names = owners[node]
+    if process:
+        return [(entry.node.name, process)] if process in names else []
+    return [(entry.node.name, run.name) for run in entry.node.run]
 
 
-def _wrong(draft: Draft, owners: dict[str, Entry], entry: Entry, wait: Wait) -> str:
+def _too_many(draft: Draft, owners: dict[str, Owner]) -> Problem | None:
+    """A topology is not to take a thousand times longer than its text: pairs are counted before they are made."""
+    total = 0
+    for entry in draft.entries.values():
+        for wait in entry.waits:
+            node, _, process = wait.text.partition("/")
+            copies = draft.entries[node].copies if node in draft.entries else 1
+            others = 1 if process else len(owners[node][1]) if node in owners else 0
+            total += entry.copies * (1 if wait.process else len(entry.node.run)) * copies * others
+            if total > MAX_WAITS:
+                message = f"more than {MAX_WAITS} times a process would wait for another; name fewer to wait for"
+                return draft.document.problem(wait.path, message)
+    return None
+
+
+def _wrong(draft: Draft, owners: dict[str, Owner], entry: Entry, wait: Wait) -> str:
     """Why nobody can wait for that; empty when one can, or when what is meant has problems of its own."""
     node, slash, process = wait.text.partition("/")
     if not entry.node.run:
@@ -72,15 +97,14 @@ def _wrong(draft: Draft, owners: dict[str, Entry], entry: Entry, wait: Wait) -> 
     if node not in owners:
         if not slash and node in [run.name for run in entry.node.run]:
             return f"unknown namespace {quoted(node)}; did you mean {quoted(f'{entry.node.name}/{node}')}?"
-        known = did_you_mean(
-            node, list(owners), "write one of 'namespaces', or one of its processes as namespace/process"
-        )
-        return f"unknown namespace {quoted(node)}{known}"
-    names = [run.name for run in owners[node].node.run]
+        otherwise = "write one of 'namespaces', or one of its processes as namespace/process"
+        return f"unknown namespace {quoted(node)}" + did_you_mean(node, list(owners), otherwise)
+    target, names = owners[node]
     if not names:
         return f"{quoted(node)} runs nothing to wait for; give it 'run', or remove this"
     if slash and process not in names:
-        hint = did_you_mean(process, names, f"it runs {', '.join(map(plain, names[:9]))}")
+        known = [run.name for run in target.node.run]
+        hint = did_you_mean(process, known, f"it runs {', '.join(map(plain, known[:9]))}")
         return f"{quoted(node)} has no process {quoted(process)}{hint}"
     return ""
 

@@ -140,7 +140,7 @@ def _entry(at: At) -> Entry:
     mode = at.read_at("network_mode", notation.network_mode) or ""
     if mode not in ("", "none"):  # what else it has is not for it: sharing.py
         node = Node(at.name, run=tuple(_runs(at)), environment=_settings(at, "environment"))
-        return Entry(node, _number(at, "count"), mode)
+        return Entry(node, _number(at, "count"), mode, waits=tuple(_waits(at)))
     ports = tuple((item.path, publish) for item in at.all("ports") if (publish := _publish(item)))
     routes = tuple((item.path, route) for item in at.all("routes") if (route := _route(item)))
     node = Node(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from labctl.state import SERVICE, Service
 
@@ -14,13 +15,14 @@ AGAIN = {  # what runs a command over and over; labctl itself waits longer each 
 }
 
 
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # what a shell takes for a variable's name
 ALL_PIDS = "$(ls /proc | grep '^[0-9]')"
 
 
 def start(service: Service, netns: str) -> Iterator[str]:
     """The lines that start it in the background, and wait until it is ready."""
-    inside = f"{_inside(netns)}{_as_user(service.user)}"
-    variables = "".join(f"{name}={shlex.quote(value)} " for name, value in service.environment)
+    inside = f"{_inside(netns)}{_as_user(service.user, dict(service.environment))}"
+    variables = _variables(service.environment)
     folder = f" && cd {shlex.quote(service.working_dir)}" if service.working_dir else ""
     command = f"{variables}setsid {inside}{_again(service.restart)}{shlex.join(service.command)}"
     yield f'(cd "$(mktemp -d)"{folder} && {command}) </dev/null >/dev/null 2>&1 &'
@@ -43,14 +45,24 @@ def _inside(netns: str) -> str:
     return f"ip netns exec {shlex.quote(netns)} " if netns else ""
 
 
-def _as_user(user: str) -> str:
+def _variables(environment: Iterable[tuple[str, str]]) -> str:
+    """Assignments before a command; env(1) takes names, too, that the shell would not."""
+    plain = "".join(f"{name}={shlex.quote(value)} " for name, value in environment if NAME.fullmatch(name))
+    others = [f"{name}={value}" for name, value in environment if not NAME.fullmatch(name)]
+    return plain + (f"env -- {shlex.join(others)} " if others else "")
+
+
+def _as_user(user: str, given: Collection[str]) -> str:
+    """`given` are variables that are not the user's to say."""
     name, colon, group = user.partition(":")
     if not user:
         return ""
     primary = shlex.quote(group) if colon else f'"$(id -g {shlex.quote(name)} || echo 0)"'
     others = "--clear-groups" if colon or name.isdigit() else "--init-groups"
-    home = f'HOME="$(getent passwd {shlex.quote(name)} | cut -d: -f6)" USER={shlex.quote(name)}'
-    return f"env {home} LOGNAME={shlex.quote(name)} setpriv --reuid={shlex.quote(name)} --regid={primary} {others} "
+    home = f'"$(getent passwd {shlex.quote(name)} | cut -d: -f6)"'
+    values = {"HOME": home, "USER": shlex.quote(name), "LOGNAME": shlex.quote(name)}
+    own = "".join(f"{variable}={value} " for variable, value in values.items() if variable not in given)
+    return f"env {own}setpriv --reuid={shlex.quote(name)} --regid={primary} {others} "
 
 
 def _again(restart: str) -> str:

@@ -33,6 +33,11 @@ def ready(text: str) -> str | tuple[str, ...]:
 
 def user(text: str) -> str:
     """NAME, UID, or either with :GROUP or :GID, as docker takes it."""
-    if not re.fullmatch(USER, text) or any(part.isdigit() and int(part) > LAST_ID for part in text.split(":")):
+    if not re.fullmatch(USER, text) or any(map(_beyond, text.split(":"))):
         raise ValueError(f"{quoted(text)} is not a user; write a name such as nobody, an id, or either with a :group")
     return text
+
+
+def _beyond(part: str) -> bool:
+    """Whether it is a number that no user or group can have. Python refuses to read very long ones."""
+    return part.isdigit() and (len(part) > 20 or int(part) > LAST_ID)

@@ -30,16 +30,26 @@ def published(topology: Topology, leases: Leases) -> tuple[Published, ...]:
 
 
 def opened(topology: Topology, leases: Leases) -> tuple[Opened, ...]:
-    """Every port of a node on a routed bridge, which needs no port of the host."""
+    """Every port of a node on a routed bridge, which needs no port of the host; also where the default route is
+    another bridge's (libnetwork/drivers/bridge, ProgramExternalConnectivity)."""
     bridges = {bridge.name: bridge for bridge in topology.bridges}
     return tuple(
         Opened(ip, publish.protocol, port)
         for node in topology.nodes
+        if node.ports
+        for ip in _routed(node, bridges, leases)
         for publish in node.ports
-        for mode, ip in _targets(node, bridges, leases).values()
-        if mode == ROUTED
         for port in range(publish.ports[0], publish.ports[1] + 1)
     )
+
+
+def _routed(node: Node, bridges: Mapping[str, Bridge], leases: Leases) -> Iterator[IPAddress]:
+    """A node's addresses on routed bridges."""
+    for plug in node.networks:
+        bridge = bridges[plug.bridge]
+        for version in bridge.ways_out:
+            if bridge.mode(version) == ROUTED and (ip := address(leases, node.name, plug, version)):
+                yield ip
 
 
 def _of(node: Node, bridges: Mapping[str, Bridge], leases: Leases) -> Iterator[Published]:

@@ -73,6 +73,9 @@ def _port_sets(published: Iterable[Published], opened: Iterable[Opened], version
     ]
     yield _map(f"published{version}", f"{port} : {kind} . inet_service", anywhere)
     yield _map(f"published{version}_at", f"{kind} . {port} : {kind} . inet_service", at)
+    if version == 4:
+        loopback = [f"{each.host_ip} . {each.protocol} . {each.host_port}" for each in own if each.host_ip.is_loopback]
+        yield _set("loopback4", f"{kind} . {port}", loopback)
     free = [f"{each.ip} . {each.protocol} . {each.port}" for each in opened if each.ip.version == version]
     yield _set(f"opened{version}", f"{kind} . {port}", free)
 
@@ -99,6 +102,7 @@ CHAINS = """\
 	chain guard {
 		type filter hook prerouting priority raw; policy accept;
 		iifname @bridges ip daddr 127.0.0.0/8 counter drop comment "the host's loopback is not for nodes"
+		iifname != "lo" ip daddr . meta l4proto . th dport @loopback4 counter drop comment "published to the host alone"
 	}
 
 	chain prerouting {

@@ -14,6 +14,7 @@ class Report:
     pid: str = ""  # of its first process
     begun: str = ""  # that one's start, in clock ticks since boot (proc_pid_stat(5), field 22)
     mnt: str = ""  # the mount namespace that its processes have to themselves, `mnt:[4026532290]`
+    net: str = ""  # the network namespace that it was started in, `net:[4026531840]`
     ready: str = ""  # yes, no, late (not in time); empty where the file does not ask
     code: str = ""  # how it ended the last time: an exit status, or a signal's name
     restarts: str = "0"

@@ -10,16 +10,21 @@ Translation = tuple[
 
 
 def translations(text: str) -> set[Translation]:
-    """The published ports of a table, in this module's words or as nft lists them."""
+    """The published ports of a table, in this module's words or as nft lists them; elements that somebody added in
+    other ways are none."""
     found = re.findall(r"map published[46](?:_at)? \{[^}]*?elements = \{([^}]*)\}", text)
-    return {_translation(element) for each in found for element in each.split(",") if element.strip()}
+    elements = (_translation(element) for each in found for element in each.split(","))
+    return {element for element in elements if element}
 
 
-def _translation(element: str) -> Translation:
+def _translation(element: str) -> Translation | None:
     key, _, target = element.partition(" : ")
-    *where, protocol, host_port = (word.strip() for word in key.split(" . "))
-    ip, port = (word.strip() for word in target.split(" . "))
-    return protocol, where[0] if where else "", int(host_port), ip, int(port)
+    try:
+        *where, protocol, host_port = (word.strip() for word in key.split(" . "))
+        ip, port = (word.strip() for word in target.split(" . "))
+        return protocol, where[0] if where else "", int(host_port), ip, int(port)
+    except ValueError:  # with a comment of its own, or a timeout
+        return None
 
 
 def stale(before: str, after: str) -> tuple[set[Translation], set[Translation]]:

@@ -223,6 +223,21 @@ FILES = {
         "",
         4,
     ),
+    "waits": File(
+        "more than 100000 times",
+        f"namespaces: {{a: {{network_mode: none, run: {{{many(4000, lambda n: f'p{n}: x')}}}}}, "
+        f"b: {{network_mode: none, depends_on: a, run: {{{many(4000, lambda n: f'p{n}: x')}}}}}}}",
+        str,
+        most=0,
+    ),
+    "waits-by-name": File(
+        "good",
+        f"namespaces: {{a: {{network_mode: none, run: {{{many(6000, lambda n: f'p{n}: x')}}}}}, "
+        "b: {network_mode: none, run: x, depends_on: [",
+        lambda n: f"a/p{n % 6000},",
+        "]}}",
+        1,
+    ),
 }
 
 

@@ -18,7 +18,7 @@ from obedient import carried_out
 
 from labctl.desired import Context, desired
 from labctl.leases import Taken, lease
-from labctl.plan import Op, Remove, plan
+from labctl.plan import Add, Op, Remove, plan
 from labctl.record import Leases
 from labctl.shell import PROXY, script
 from labctl.state import Item, Link, Namespace, Service, State
@@ -113,6 +113,12 @@ def test_a_replacement_says_why() -> None:
     steps: list[Op] = list(plan(state, State.of(state.items - {pair} | {other})))
     assert isinstance(steps[0], Remove)
     assert "index 99 instead of" in steps[0].reason
+
+
+def test_variables_of_any_name_and_those_that_the_user_has_too() -> None:
+    variables = (("$(A) B", "1"), ("C", "2 3"), ("HOME", "/h"), ("LABCTL_SERVICE", "lab/a/x"))
+    text = script((Add(Service("a", "x", ("true",), variables, user="nobody")),))
+    assert "&& C='2 3' HOME=/h LABCTL_SERVICE=lab/a/x env -- '$(A) B=1' setsid ip netns exec a env USER=nobody " in text
 
 
 if __name__ == "__main__":

@@ -14,7 +14,9 @@ RUNNING = "state=running digest=abc pid=7 begun=42 mnt=mnt:[4026532290] ready=no
 
 def test_the_last_whole_line_counts() -> None:
     text = f"state=waiting digest=abc\n{RUNNING}\nstate=exited code=0 dig"
-    assert parse(text, watched=True) == Report("running", "abc", "7", "42", "mnt:[4026532290]", "no", watched=True)
+    assert parse(text, watched=True) == Report(
+        "running", "abc", "7", "42", "mnt:[4026532290]", ready="no", watched=True
+    )
 
 
 @pytest.mark.parametrize("text", ["", "\n", "state", "nonsense\n", "watched=yes\n"])

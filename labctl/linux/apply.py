@@ -199,6 +199,7 @@ class Worker:
         folder = self._namespaces.place.etc(file.node)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / file.name).write_text(file.text)
+        (folder / file.name).chmod(0o644)  # whatever the umask: services of other users read it too
         if changed and file.name == "hostname":
             services.rename(self._namespaces.place, file.node, file.text.strip())
 

@@ -10,6 +10,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import ip_address
 
 from labctl.linux.netlink import HEADER, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, attribute
@@ -60,18 +61,32 @@ class Flow:
 def forget(gone: set[Translation], come: set[Translation]) -> None:
     """Deletes the flows that lead where published ports led that are gone, and those that a new one should have.
 
-    Of the latter only UDP flows that nothing translated: those of a program on the host, or to a closed port.
+    Of the latter only UDP flows to the host that nothing translated: those of a program on it, or to a closed port.
     """
     if gone or come:
         old = {(protocol, port, ip, inside) for protocol, _, port, ip, inside in gone}
-        new = {(protocol, port) for protocol, _, port, _, _ in come if protocol == "udp"}
+        new = {(protocol, port, address) for protocol, address, port, _, _ in come if protocol == "udp"}
+        local = cache(_is_local)
 
         def stale(flow: Flow) -> bool:
             to = flow.original.protocol, flow.original.destination_port
             led = (*to, flow.reply.source, flow.reply.source_port) in old
-            return led or (to in new and not flow.translated)
+            where = flow.original.destination
+            missed = not flow.translated and ((*to, "") in new or (*to, where) in new)
+            return led or (missed and local(where))
 
         delete(stale)
+
+
+def _is_local(address: str) -> bool:
+    """Whether it is the host's: what goes elsewhere, to the same port, is none of a lab's business."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as trial:
+        try:
+            trial.bind((address, 0))
+        except OSError:
+            return False
+    return True
 
 
 def delete(unwanted: Callable[[Flow], bool]) -> None:

@@ -25,7 +25,7 @@ from labctl.shell import PROXY, spec
 from labctl.state import Proxy, Published
 from labctl.written import IPAddress
 
-LISTEN = "0A"  # include/net/tcp_states.h
+TIME_WAIT = "06"  # include/net/tcp_states.h
 
 
 def start(proxy: Proxy) -> subprocess.Popen[bytes]:
@@ -146,11 +146,12 @@ class Socket(NamedTuple):
 
 
 def _taken() -> Iterator[Socket]:
-    """The sockets that take what comes (proc(5), /proc/net/tcp)."""
+    """The sockets that somebody has (proc(5), /proc/net/tcp), connected ones too: a port from which something goes out
+    cannot be held either."""
     for name in ("tcp", "tcp6", "udp", "udp6"):
         for line in text(f"/proc/thread-self/net/{name}").splitlines()[1:]:
             words = line.split()
-            if words[3] == LISTEN or name.startswith("udp"):
+            if words[3] != TIME_WAIT and words[9] != "0":  # nobody has it any more
                 address, _, port = words[1].partition(":")
                 yield Socket(name[:3], _address(address), int(port, 16), words[9])
 

@@ -86,12 +86,13 @@ def kept(lab: str, nodes: Iterable[str]) -> dict[str, int]:
     """For each of some nodes a process that was started in its namespace, and still is there.
 
     Status files are believed. Anybody can write marks into an environment: only a process of whoever runs labctl is
-    believed, and never one in the machine's own network, which is no node's.
+    believed, and never one in the machine's own network, which is no node's. A service may have moved into a network
+    that is somebody else's.
     """
     nodes = list(nodes)
-    own = {node: own_mounts(Place(lab), node) for node in nodes}
-    started = [(node, pid) for node, mounts in own.items() for each in mounts for pid in in_mounts(each)]
-    found = {node: pid for node, pid in started if namespace(pid, "net") not in ("", here())}
+    own = [(node, report) for node in nodes for report in statuses.every(Place(lab), node)]
+    started = [(node, report.net, pid) for node, report in own for pid in _known(report)]
+    found = {node: pid for node, net, pid in started if namespace(pid, "net") == net and net not in ("", here())}
     wanted = {f"{MARK}={lab}/{node}/".encode(): node for node in nodes if node not in found}
     for pid in marked(lab) if wanted else ():
         words = environ(pid)
@@ -226,8 +227,13 @@ def _is_bystander(pid: int, own: Collection[str]) -> bool:
 def mounts(report: Report | None) -> str:
     """The mount namespace that is a service's own: some programs write their title over their environment, marks and
     all. Empty where nobody holds it any more, and its number may be another's."""
-    own = report.mnt if report and is_alive(report) else ""
+    own = report.mnt if report and is_held(report) else ""
     return own if own != namespace(os.getpid(), "mnt") else ""
+
+
+def _known(report: Report) -> list[int]:
+    """The processes of a service, by its mount namespace."""
+    return in_mounts(known) if (known := mounts(report)) else []
 
 
 def own_mounts(place: Place, node: str) -> set[str]:
@@ -235,9 +241,12 @@ def own_mounts(place: Place, node: str) -> set[str]:
     return {known for report in statuses.every(place, node) if (known := mounts(report))}
 
 
-def is_alive(report: Report) -> bool:
-    """Whether a supervisor watches the service, or its first process is still there."""
-    return report.watched or (report.pid != "" and begun(int(report.pid)) == report.begun)
+def is_held(report: Report) -> bool:
+    """Whether the number of a service's mount namespace is still that one's: its supervisor keeps it, or its first
+    process is in it, which may have moved into another."""
+    if report.watched or not report.pid:
+        return report.watched
+    return begun(int(report.pid)) == report.begun and namespace(int(report.pid), "mnt") == report.mnt
 
 
 def mark(service: Service) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import stat
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         netns: str  # the file of its node's network namespace; empty for the machine's own, where it stays
         etc: str  # the folder of its node's own files
         log: str
+        descriptors: int  # the soft limit of open files
         folder: str  # its node's scratch folder
         working_dir: str
         user: str
@@ -34,18 +36,28 @@ if TYPE_CHECKING:
 
 
 OURS, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127  # docker's exit statuses for a program that could not be run
-DEFAULTS = (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGCHLD, signal.SIGTERM)
+DEFAULTS = (  # Python, nohup(1) and a shell's '&' ignore some of them, and what is ignored is inherited
+    *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE),
+    *(signal.SIGCHLD, signal.SIGTERM, signal.SIGXFSZ),
+)
 
 
 class Start:
     """A process on its way to be a program: it enters its node, and goes on when it is told to."""
 
     def __init__(self, settings: Settings, command: Sequence[str], output: str) -> None:
-        told, tell = os.pipe2(os.O_CLOEXEC)
-        go, allow = os.pipe2(os.O_CLOEXEC)
+        pipes: list[int] = []
+        try:
+            pipes += os.pipe2(os.O_CLOEXEC)
+            pipes += os.pipe2(os.O_CLOEXEC)
+            self.pid = os.fork()
+        except OSError:
+            for fd in pipes:
+                os.close(fd)
+            raise
+        told, tell, go, allow = pipes
         self._told, self._allow = told, allow
         self._gate = go, allow  # with both ends open, there is always somebody to write to
-        self.pid = os.fork()
         if not self.pid:
             os.close(allow)  # should the supervisor end now, this process does not go on
             _become(settings, command, output, tell, go)
@@ -73,13 +85,19 @@ def _become(settings: Settings, command: Sequence[str], output: str, tell: int, 
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         os.setsid()
         _redirect(output)
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (settings["descriptors"], most))
         inside.enter(settings["netns"], settings["etc"])
         os.write(tell, b"\n")
         if os.read(go, 1):
-            what = f"working_dir {settings['working_dir'] or settings['folder']}"
-            os.chdir(os.path.join(settings["folder"], settings["working_dir"]))
+            directory = settings["working_dir"]
+            what = f"working_dir {directory or settings['folder']}"
+            os.chdir(directory if os.path.isabs(directory) else settings["folder"])
             what = f"user {settings['user']}"
             own = _become_user(settings["user"]) if settings["user"] else {}
+            what = f"working_dir {directory}"
+            if not os.path.isabs(directory):
+                os.chdir(directory or ".")  # as the user: anybody may have left a link in the scratch folder
             status, what = NOT_EXECUTABLE, command[0]
             _exec(command, os.environ | own | settings["environment"])
     except (OSError, LookupError, ValueError) as error:
@@ -189,16 +207,16 @@ def kill(pids: Sequence[int], mnt: str) -> None:
     """Kills what is in a mount namespace: held first, so that it is never another process of that number. Waits for
     their end, a second at most."""
     poll = select.poll()
-    held = []
+    held, left = [], 0
     for pid in pids:
         try:
             held.append(os.pidfd_open(pid))
             if os.readlink(f"/proc/{pid}/ns/mnt") == mnt:
                 signal.pidfd_send_signal(held[-1], signal.SIGKILL)
                 poll.register(held[-1], select.POLLIN)
+                left += 1
         except OSError:  # it has ended
             continue
-    left = len(pids)
     while left and (ended := poll.poll(1000)):
         for fd, _ in ended:
             poll.unregister(fd)

@@ -19,6 +19,7 @@ from labctl.record import REMEDY, Record, dumps, loads
 from labctl.state import HOST, File, Namespace, Service, State
 
 RECORD, NEW = "lab.json", ".lab.json"  # the latter while it is written
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def labs() -> list[str]:
@@ -87,17 +88,48 @@ def unmount(place: Place) -> None:
 
 def erase(place: Place) -> None:
     """Removes all files of a lab. Raises OSError."""
-    import shutil  # 3 ms
-
     for entry in os.scandir(place.directory):
-        shutil.rmtree(entry) if entry.is_dir(follow_symlinks=False) else os.unlink(entry)
+        _remove(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry)
+
+
+def _remove(folder: str | Path) -> None:
+    """Removes a folder, whatever services made in it: those inside are brought up to its own level, one after the
+    other, for they may be nested deeper than a recursion (shutil.rmtree) or a path can go. Raises OSError."""
+    top = os.open(folder, FOLDER)
+    try:
+        while names := os.listdir(top):
+            for name in names:
+                if not _unlink(name, top):
+                    _bring_up(name, top)
+                    os.rmdir(name, dir_fd=top)
+        os.rmdir(folder)
+    finally:
+        os.close(top)
+
+
+def _bring_up(name: str, top: int) -> None:
+    """Empties a folder that is in another: its folders come into that one, under names that nobody has."""
+    inner = os.open(name, FOLDER, dir_fd=top)
+    try:
+        for each in os.listdir(inner):
+            if not _unlink(each, inner):
+                os.rename(each, os.urandom(16).hex(), src_dir_fd=inner, dst_dir_fd=top)
+    finally:
+        os.close(inner)
+
+
+def _unlink(name: str, folder: int) -> bool:
+    """Removes what is no folder; answers whether it was none."""
+    try:
+        os.unlink(name, dir_fd=folder)
+    except IsADirectoryError:
+        return False
+    return True
 
 
 def tidy(place: Place, wanted: State) -> None:
     """Removes the files of nodes and services that are no more, of namespaces that were let go, and old names of those
     that stay. Raises OSError."""
-    import shutil  # 3 ms
-
     nodes = {*wanted.nodes(), HOST}
     with_files = {item.node for item in wanted.items if isinstance(item, File)}
     logs = {place.log(item.node, item.name) for item in wanted.items if isinstance(item, Service)}
@@ -105,7 +137,7 @@ def tidy(place: Place, wanted: State) -> None:
     for parent, owners in ((place.etc(HOST).parent, with_files), (place.scratch(HOST).parent, running)):
         for folder in _entries(parent):
             if folder.name not in owners:
-                shutil.rmtree(folder)
+                _remove(folder)
     for log in _entries(place.log("", "").parent):
         if log not in logs:
             log.unlink()
@@ -199,7 +231,7 @@ def _folder(folder: Path) -> int:
             for each in dict.fromkeys((RUN, folder)):
                 with suppress(FileExistsError):
                     each.mkdir(mode=0o700)
-            return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            return os.open(folder, FOLDER)
         except NotADirectoryError:
             raise LabError(f"{folder} is no folder", "It is not labctl's, and was left alone; remove it.") from None
         except FileNotFoundError:  # another labctl has just removed it, empty

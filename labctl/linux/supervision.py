@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from labctl.errors import ServiceError
 from labctl.linux import libc, logs, statuses
-from labctl.linux.place import Place
+from labctl.linux.place import SOFT_LIMIT, Place
 from labctl.linux.processes import DIGEST, MACHINE, MARK, NETNS, SUPERVISOR, machine
 from labctl.state import Service
 
@@ -78,7 +78,7 @@ class Supervision:
                 os.close(fd)
         if not self._fed:
             with suppress(ChildProcessError):
-                os.waitpid(self._pid or -1, 0)
+                os.waitpid(self._pid, 0) if self._pid else None
             for service in self._services[: len(self._claims)]:
                 statuses.forget(self._place, service.node, service.name)
 
@@ -122,6 +122,7 @@ class Supervision:
             "netns": "" if place.on_machine(service.node) else str(netns),
             "etc": str(place.etc(service.node)),
             "log": str(place.log(service.node, service.name)),
+            "descriptors": SOFT_LIMIT,
             "folder": str(place.scratch(service.node)),
             "working_dir": service.working_dir,
             "user": service.user,

@@ -158,8 +158,10 @@ class Supervisor:
             self._write(f"{what} {service.number} {more}")
 
     def _write(self, line: str) -> None:
-        if not self._is_alone():
+        try:
             os.write(self._answers, line.replace("\n", " ").encode() + b"\n")
+        except BrokenPipeError:  # nobody waits any more
+            return
 
     def _next(self) -> float:
         """When there is something to do, if nothing happens before."""

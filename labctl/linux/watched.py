@@ -31,7 +31,7 @@ class Watched:
         self.failed = ""  # why nobody need wait for it any more
         self.pid, self.probe = 0, 0
         self.hindrance, self.tried = "", "still runs"  # why its last probe could not be run, or how the last one ended
-        self.begun, self.code, self.mnt = "", "", ""
+        self.begun, self.code, self.mnt, self.net = "", "", "", ""
         self.mounts = -1  # its mount namespace, held so that its number is not given to another
         self.restarts, self.pause, self.punched = 0, 0.0, 0
         self.since, self.due, self.deadline = 0.0, 0.0, 0.0
@@ -52,8 +52,8 @@ class Watched:
 
     def note(self) -> None:
         """Writes down how it is."""
-        values = {name: getattr(self, name) for name in ("state", "pid", "begun", "mnt", "ready", "code", "restarts")}
-        words = [f"{name}={value}" for name, value in values.items() if value]
+        names = ("state", "pid", "begun", "mnt", "net", "ready", "code", "restarts")
+        words = [f"{name}={value}" for name in names if (value := getattr(self, name))]
         line = " ".join([*words, f"digest={self.settings['digest']}"]).encode() + b"\n"
         try:
             os.write(self.settings["fd"], line)
@@ -65,17 +65,19 @@ class Watched:
 
     def run(self, start: Start) -> None:
         """Writes down the new process before it may run its program: it is known whatever happens now."""
-        self.let_go_of_mounts()
+        before, self.mounts = self.mounts, -1
         self.pid, self.begun, self.state, self.code = start.pid, begun(start.pid), "running", ""
-        self.mnt = ""
+        self.mnt = self.net = ""
         if start.entered():
             path = f"/proc/{start.pid}/ns/mnt"
             try:
                 self.mounts = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-                self.mnt = os.readlink(path)
+                self.mnt, self.net = os.readlink(path), os.readlink(f"/proc/{start.pid}/ns/net")
             except OSError:  # killed on its way
                 pass
         self.note()
+        if before >= 0:
+            os.close(before)  # only now, for its number was in the status file until now
         self.failed = start.go()
         self.since = time.monotonic()
         self.deadline = self.deadline or self.since + self.settings["ready_timeout"]

@@ -118,6 +118,9 @@ def test_the_loopback_of_the_host_is_not_for_nodes_nor_for_the_lan(shop: Machine
         shop.ok(f"{inside} sysctl -qw net.ipv4.conf.all.route_localnet=1")
         found = asked(shop, "client" if node == "client" else node, "tcp:127.0.0.1:7001", "tcp:127.0.0.1:8081")
         assert set(found.values()) == {"silence"}
+    shop.ok("sysctl -qw net.ipv4.conf.lan.route_localnet=1")  # as kube-proxy does for all
+    assert asked(shop, "client", "tcp:127.0.0.1:8081") == {"tcp:127.0.0.1:8081": "silence"}
+    shop.ok("sysctl -qw net.ipv4.conf.lan.route_localnet=0")
     shop.ok("ip netns exec client ip rule del pref 0 table 7; ip netns exec client ip route flush table 7")
     shop.ok("ip netns exec client sysctl -qw net.ipv4.conf.all.route_localnet=0")
     shop.ok("ip netns exec client ip rule del pref 1; ip netns exec client ip rule add pref 0 table local")

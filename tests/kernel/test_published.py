@@ -88,6 +88,24 @@ def test_a_free_port_is_one_that_nobody_uses_and_stays(machine: Machine) -> None
     machine.settle()
 
 
+OUT = """
+import socket, sys
+server = socket.create_server(("127.0.0.1", 5555))
+client = socket.create_connection(("127.0.0.1", 5555), source_address=("127.0.0.1", 32768))
+sys.stdin.read()
+"""
+
+
+def test_a_port_from_which_somebody_is_connected_is_not_free(machine: Machine) -> None:
+    """The machine's own connections leave from the very ports that are given to whoever names none."""
+    machine.write("out.py", OUT)
+    machine.start("exec python3 -IS /run/scratch/out.py")
+    wait_until(lambda: ":32768 " in machine.ok("ss -Htn"))
+    machine.settle()
+    machine.up(lab(machine, "[80]"))
+    assert "0.0.0.0:32769" in machine.ok("labctl show ports")
+
+
 def test_no_port_of_a_span_is_free(machine: Machine) -> None:
     serve(machine, "", 9000, 9001)
     machine.settle()
@@ -173,6 +191,21 @@ def test_a_udp_flow_that_goes_on_follows_the_ports(machine: Machine) -> None:
     assert flows(machine, 8080) == 0
     assert answer() == "TimeoutError"
     machine.ok("kill $(pgrep -f '[t]alk.py') $(pgrep -f 'serve [8]081')")
+
+
+SAY = 'import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b"x", ("192.0.2.2", 8080))'
+
+
+def test_a_udp_flow_to_somebody_else_is_left_alone(machine: Machine) -> None:
+    """The machine's firewall may know the answer by it."""
+    connect(machine)
+    lab_file = lab(machine, '["8080:80/udp"]')
+    machine.up(lab(machine, "[]", "two", "br2", "10.2.0.0/24"))  # with it, the kernel keeps an eye on flows
+    machine.ok(f"python3 -c '{SAY}'")
+    before = flows(machine, 8080)
+    assert before == 1
+    machine.up(lab_file)
+    assert flows(machine, 8080) == before
 
 
 def test_a_killed_proxy_is_missed_and_comes_back(machine: Machine) -> None:

@@ -179,13 +179,17 @@ def _routes(routes: tuple[HostRoute, ...], shipped: Mapping[str, tuple[Network, 
     used = [route.to for route in routes]
     free = free_subnet([*used, *(subnet for subnets in shipped.values() for subnet in subnets)])
     other = f"{ISOLATED}; or choose another subnet in the file{f': {free} is free' if free else ''}"
-    told: set[HostRoute] = set()
+    told: dict[HostRoute, list[tuple[str, Network]]] = {}
     for name, subnets in shipped.items():
         culprits = [(subnet, route) for subnet in subnets for route in routes if _overlap(subnet, route.to)]
         for subnet, route in culprits[:1]:
-            told.add(route)
-            what = f"This machine reaches {route.to} through {route.dev}, and the topology {name} uses {subnet}."
-            yield warning(what, other.replace("FILE", name))
+            told.setdefault(route, []).append((name, subnet))
+    for route, users in told.items():
+        name, subnet = users[0]
+        named = f"the topology {name} uses {subnet}"
+        if len(users) > 1:
+            named = f"the topologies {', '.join(name for name, _ in users)} use addresses in it"
+        yield warning(f"This machine reaches {route.to} through {route.dev}, and {named}.", other.replace("FILE", name))
     pools = [IPv4Network(pool) for pool in POOLS]
     rest = [r for r in routes if r not in told and any(_overlap(pool, r.to) for pool in pools)]
     if rest:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
-Translation = tuple[
-    str, str, int, str, int
-]  # protocol, address of the host or "", its port, address and port of a node
+Translation = tuple[str, str, int, str, int]
+"""Protocol, address of the host (empty for all of them), its port; address and port of a node."""
 
 
 def translations(text: str) -> set[Translation]:

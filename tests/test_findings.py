@@ -251,3 +251,10 @@ CASES = [
 @pytest.mark.parametrize(("facts", "level", "what", "remedy"), CASES)
 def test_finding(facts: Facts, level: str, what: str, remedy: str) -> None:
     assert (level, what, remedy) in [(one.level, one.what, one.remedy) for one in findings(facts, SHIPPED)]
+
+
+def test_a_route_over_several_topologies_is_told_once() -> None:
+    shipped = {name: (ip_network(subnet),) for name, subnet in (("one", "10.1.0.0/24"), ("two", "10.2.0.0/24"))}
+    facts = changed("host", routes=(HostRoute(ip_network("10.0.0.0/8"), "tun0"),))
+    [told] = [each.what for each in findings(facts, shipped) if "tun0" in each.what]
+    assert told == "This machine reaches 10.0.0.0/8 through tun0, and the topologies one, two use addresses in it."

@@ -134,7 +134,7 @@ def _members(state: State) -> list[str]:
     for node, port in ports:
         rows[node].append(port)
     width = max(map(len, [*bridges, *rows]), default=0)
-    lines = [f"  {name:{width}}  {' '.join(found)}" for name, found in bridges.items()]
+    lines = [f"  {name:{width}}  {' '.join(found)}" for name, found in sorted(bridges.items())]
     lines += [f"  {name:{width}}  {', '.join(found)}".rstrip() for name, found in rows.items()]
     return lines if len(lines) <= SHORT else [*lines[: SHORT - 2], f"  … {len(lines) - SHORT + 1} more", lines[-1]]
 

@@ -15,7 +15,7 @@ from labctl.view.page import CYAN, DIM, WIDTH, Page, Row, always, by_state, size
 
 Section = Callable[[Picture, Page], list[str]]
 NODE = {0: always(CYAN)}
-SHORT = 40  # characters of a command in the overview
+SHORT, LONG = 40, 160  # characters of a command, in the overview and on a page of its own; JSON has all
 
 
 def links(picture: Picture, page: Page) -> list[str]:
@@ -165,7 +165,8 @@ def _service(status: Status, page: Page) -> Row:
     service = status.service
     text = service.command[2] if service.command[:2] == ("/bin/sh", "-c") else " ".join(service.command)
     command = " ".join(text.split())
-    shown = command if page.whole or len(command) <= SHORT else f"{command[: SHORT - 1].rstrip()}…"
+    most = LONG if page.whole else SHORT
+    shown = command if len(command) <= most else f"{command[: most - 1].rstrip()}…"
     return service.node, service.name, status.text, ",".join(map(str, status.pids)) or "-", shown
 
 

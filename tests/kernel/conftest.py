@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from kernel.machine import Machine, obstacle
+from kernel.machine import Machine, needs, obstacle
+
+TOOLS = {"three-tier": ("nginx", "redis-server", "redis-cli")}  # what a shipped topology runs beside Python
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -16,6 +18,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.kernel)
             if obstacle():
                 item.add_marker(pytest.mark.skip(reason=obstacle()))
+            for file in topologies(item):
+                item.add_marker(needs(*TOOLS.get(file.stem, ())))
+
+
+def topologies(item: pytest.Item) -> list[Path]:
+    """The files that a test is given."""
+    drawn = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return [value for value in drawn if isinstance(value, Path)]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ for name in $(ls /run/netns); do
   for pid in $(ip netns pids "$name"); do
     own='^(LABCTL_SERVICE|LOG|VERSION|PORT|URL|DEBUG|EMPTY)='
     mark=$(tr '\\0' '\\n' <"/proc/$pid/environ" | sort | grep -E "$own" | tr '\\n' ' ')
-    echo "$name $mark $(tr '\\0' ' ' <"/proc/$pid/cmdline")"
+    echo "$name $mark $(tr '\\0\\n' '  ' <"/proc/$pid/cmdline")"
   done
 done | grep -v ' sh -c [^ ]*\\(while\\|until\\|n=0\\)' | sort  # what starts a command again and again by hand
 """

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kernel.machine import FLEETING, GOOD, SHIPPED, Machine, each_way
+from kernel.conftest import TOOLS
+from kernel.machine import FLEETING, GOOD, SHIPPED, Machine, each_way, needs
 
 
 @each_way
@@ -21,3 +22,11 @@ def test_round_trip(machine: Machine, file: Path, option: str) -> None:
     assert [op for op in again if "/".join(op["key"]) not in FLEETING] == []
     assert machine.run("labctl down").status == 0
     machine.prove_clean()
+
+
+@needs(*TOOLS["three-tier"])
+def test_shipped_topologies_side_by_side(machine: Machine) -> None:
+    for file in SHIPPED:
+        machine.up(file)
+    for file in SHIPPED:
+        assert machine.run(f"labctl plan {file} --exit-code").status == 0

@@ -13,7 +13,7 @@ import select
 import signal
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from labctl.errors import UsageError
@@ -149,10 +149,32 @@ def end_all(place: Place, nodes: Iterable[str]) -> list[int]:
     """
     nodes = list(nodes)
     supervisor = f"{MARK}={place.lab}/{SUPERVISOR}".encode()
-    end_found(lambda: [pid for pid in marked(place.lab) if supervisor in environ(pid)])
-    own = {known for node in nodes for known in own_mounts(place, node)}
-    find = lambda: [*(pid for pids in processes(place, nodes).values() for pid in pids), *marked(place.lab)]  # noqa: E731
-    return end_found(find, own)
+
+    def find() -> list[int]:
+        inside = (pid for each in processes(place, nodes).values() for pid in each)
+        others = (pid for pid in pids() if namespace(pid, "mnt") in own) if own else ()
+        return [*inside, *marked(place.lab), *others]
+
+    with _holding({known for node in nodes for known in own_mounts(place, node)}) as own:
+        end_found(lambda: [pid for pid in marked(place.lab) if supervisor in environ(pid)])
+        return end_found(find, own)
+
+
+@contextmanager
+def _holding(known: set[str]) -> Iterator[set[str]]:
+    """Those of some mount namespaces that somebody is in, held: their numbers are nobody else's while supervisors end,
+    which hold them otherwise. Who is in one may change all the time."""
+    left, fds = set(known), list[int]()
+    try:
+        for pid in (pid for _ in range(KILLS) if left for pid in pids()):
+            if namespace(pid, "mnt") in left:
+                with suppress(OSError):  # it has ended
+                    fds.append(os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC))
+                    left.discard(f"mnt:[{os.fstat(fds[-1]).st_ino}]")
+        yield known - left
+    finally:
+        for fd in fds:
+            os.close(fd)
 
 
 def end_every_lab(machine: str) -> list[int]:

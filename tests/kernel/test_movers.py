@@ -6,6 +6,7 @@ from kernel.machine import Machine, needs, wait_until
 from kernel.watching import lab
 
 STRANGERS = 40
+CHAIN = "import os, time\nfor _ in range(200):\n time.sleep(0.02)\n if os.fork(): os._exit(0)"
 
 
 @needs("nsenter", "unshare")
@@ -63,5 +64,15 @@ def test_what_a_daemon_left_in_the_machines_network_is_known_without_its_supervi
     wait_until(lambda: not machine.pids("sleep 0.5"))
     wait_until(lambda: f"pid={machine.ok('pgrep -fx sleep.1000').strip()} " in status.read_text().splitlines()[-1])
     machine.ok("kill -9 $(pgrep -f supervise[.]py)")
+    machine.ok("labctl down")
+    machine.prove_clean()
+
+
+def test_a_daemon_that_is_another_process_all_the_time_ends_with_the_lab(machine: Machine) -> None:
+    """In the machine's network, where only its mount namespace tells whose it is."""
+    machine.write("chain.py", CHAIN)
+    run = "exec env -i python3 -IS /run/scratch/chain.py"
+    machine.up(machine.topology("lab", f"name: lab\nnamespaces: {{a: {{network_mode: host, run: {run}}}}}\n"))
+    wait_until(lambda: "state=exited" in machine.path("/run/labctl/lab/status/a/main").read_text())
     machine.ok("labctl down")
     machine.prove_clean()

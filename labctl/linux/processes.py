@@ -155,7 +155,8 @@ def end_all(place: Place, nodes: Iterable[str]) -> list[int]:
         others = (pid for pid in pids() if namespace(pid, "mnt") in own) if own else ()
         return [*inside, *marked(place.lab), *others]
 
-    with _holding({known for node in nodes for known in own_mounts(place, node)}) as own:
+    sharing = [node for node in nodes if place.owner(node) != node]  # those of others are known by their network
+    with _holding({known for node in sharing for known in own_mounts(place, node)}) as own:
         end_found(lambda: [pid for pid in marked(place.lab) if supervisor in environ(pid)])
         return end_found(find, own)
 
@@ -164,6 +165,7 @@ def end_all(place: Place, nodes: Iterable[str]) -> list[int]:
 def _holding(known: set[str]) -> Iterator[set[str]]:
     """Those of some mount namespaces that somebody is in, held: their numbers are nobody else's while supervisors end,
     which hold them otherwise. Who is in one may change all the time."""
+    raise_fd_limit()
     left, fds = set(known), list[int]()
     try:
         for pid in (pid for _ in range(KILLS) if left for pid in pids()):

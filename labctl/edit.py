@@ -100,7 +100,24 @@ def _alone(entry: Data | None, copies: Mapping[str, int], number: int) -> Data:
     owner = str(entry.get("network_mode", "")).removeprefix("namespace:")
     if owner in copies:
         entry["network_mode"] = f"namespace:{owner}-{number if copies[owner] > 1 else 1}"
-    return entry
+    if isinstance(entry.get("run"), dict):
+        entry["run"] = {
+            name: _waiting(run, copies) if isinstance(run, dict) else run for name, run in entry["run"].items()
+        }
+    return _waiting(entry, copies)
+
+
+def _waiting(entry: Data, copies: Mapping[str, int]) -> Data:
+    """With `depends_on` written out: who waits for copies waits for each."""
+    if "depends_on" not in entry:
+        return entry
+    written = entry["depends_on"]
+    found: list[str] = []
+    for text in written if isinstance(written, list) else [written]:
+        node, slash, process = str(text).partition("/")
+        names = [f"{node}-{number}" for number in range(1, copies[node] + 1)] if node in copies else [node]
+        found += [f"{name}{slash}{process}" for name in names]
+    return entry | {"depends_on": found}
 
 
 def _data(text: str) -> Data:

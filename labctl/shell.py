@@ -34,6 +34,25 @@ from labctl.translation import stale
 
 MACHINES = Names()  # of a lab on the machine's own host
 PROXY = ("python3", "-IS", str(Path(__file__).with_name("linux") / "proxy.py"))
+WORDS = (  # of `ip link add` and `ip link set`, which may all be shortened (iproute2, ip/iplink.c)
+    *(
+        "addrgenmode",
+        "address",
+        "alias",
+        "allmulticast",
+        "arp",
+        "broadcast",
+        "brd",
+        "carrier",
+        "dev",
+        "down",
+        "dynamic",
+    ),
+    *("group", "gso_max_segs", "help", "index", "link", "link-netns", "link-netnsid", "lladdr", "macaddr", "master"),
+    *("mode", "mtu", "multicast", "name", "netns", "node_guid", "nomaster", "notrailers", "numrxqueues", "numtxqueues"),
+    *("parentdev", "port_guid", "promisc", "protodown", "qlen", "qlength", "state", "trailers", "txqueuelen", "type"),
+    *("up", "vf", "vrf", "xdp", "xdpdrv", "xdpgeneric", "xdpoffload"),
+)
 ONE_QUEUE = "numtxqueues 1 numrxqueues 1"  # by default a veth has one per CPU, and costs accordingly
 
 
@@ -118,28 +137,34 @@ def _share(ns: Namespace, names: Names) -> Iterator[str]:
 def _add_link(link: Link, names: Names) -> Iterator[str]:
     near, far = link.ends[0], link.ends[-1]
     if link.kind == "veth":
+        inside = shlex.quote(names.netns(far.node))
         yield (
-            f"{_ip(near.node, names)} link add {_new_port(near, near.mtu)} {ONE_QUEUE} type veth"
-            f" peer name {_new_port(far, far.mtu)} {ONE_QUEUE} netns {shlex.quote(names.netns(far.node))}"
+            f"{_ip(near.node, names)} link add {_named(near.name, 'name')} {_new_port(near, near.mtu)} {ONE_QUEUE}"
+            f" type veth peer name {far.name} {_new_port(far, far.mtu)} {ONE_QUEUE} netns {inside}"
         )
     elif link.kind == "bridge":
         stp = " stp_state 1" if link.stp else ""
-        yield f"{_ip(near.node, names)} link add {_new_port(near)} type bridge{stp}"
+        yield f"{_ip(near.node, names)} link add {_named(near.name, 'name')} {_new_port(near)} type bridge{stp}"
         if near.mtu != BRIDGE_MTU:
-            yield f"{_ip(near.node, names)} link set {near.name} mtu {near.mtu}"
+            yield f"{_ip(near.node, names)} link set {_named(near.name)} mtu {near.mtu}"
     for port in dict.fromkeys((near, far)):
         yield from _set_port(None, port, names)
+
+
+def _named(name: str, word: str = "dev") -> str:
+    """An interface as ip-link(8) takes it: what begins like a word of its own needs another one before it."""
+    return f"{word} {name}" if any(known.startswith(name) for known in WORDS) else name
 
 
 def _new_port(port: Port, mtu: int | None = None) -> str:
     settings = [f" mtu {mtu}"] if mtu else []
     settings += [f" group {port.group}"] if port.group else []
-    return f"{port.name} index {port.index} address {port.mac}{''.join(settings)}"
+    return f"index {port.index} address {port.mac}{''.join(settings)}"
 
 
 def _set_port(before: Port | None, after: Port, names: Names) -> Iterator[str]:
     """The commands that turn a port as created (None) or as found into what it should be; up comes last."""
-    command = f"{_ip(after.node, names)} link set {after.name}"
+    command = f"{_ip(after.node, names)} link set {_named(after.name)}"
     if settings := " ".join(_settings(before, after)):
         yield f"{command} {settings}"
     if found := port_settings(before, after):
@@ -223,7 +248,7 @@ def _remove(op: Remove, names: Names) -> Iterator[str]:
             new = f'"$(unshare --net sysctl -n {sysctl.original})"'
             yield f"{_inside(sysctl.node, names)}sysctl -qw {sysctl.name}={new}"
         case Link() as link:
-            yield f"{_ip(link.node, names)} link del {link.ends[0].name}"
+            yield f"{_ip(link.node, names)} link del {_named(link.ends[0].name)}"
         case Address() as a:
             yield f"{_ip(a.node, names)} address del {a.interface} dev {a.dev}"
         case Route() as route:
@@ -256,7 +281,8 @@ def _change(op: Change, names: Names) -> Iterator[str]:
             for old, new in zip(before.ends, link.ends, strict=True):
                 yield from _set_port(old, new, names)
             if before.stp != link.stp:
-                yield f"{_ip(link.node, names)} link set {link.ends[0].name} type bridge stp_state {int(link.stp)}"
+                bridge = _named(link.ends[0].name)
+                yield f"{_ip(link.node, names)} link set {bridge} type bridge stp_state {int(link.stp)}"
         case Ruleset() as old, Ruleset() as ruleset:
             yield f"{_inside(HOST, names)}nft -f - <<'NFT'\n{ruleset.replacement}NFT"
             yield from _forget(old.text, ruleset.text, names)

@@ -11,7 +11,7 @@ class Report:
 
     state: str = ""  # waiting, running, restarting, exited, or ending
     digest: str = ""  # of the service as it was started
-    pid: str = ""  # of its first process
+    pid: str = ""  # of its first process, or of one that this one has left behind
     begun: str = ""  # that one's start, in clock ticks since boot (proc_pid_stat(5), field 22)
     mnt: str = ""  # the mount namespace that its processes have to themselves, `mnt:[4026532290]`
     net: str = ""  # the network namespace that it was started in, `net:[4026531840]`

@@ -76,3 +76,11 @@ def test_copies_are_written_out() -> None:
     before, after = meant(text), both(text, "w-2", "b")
     assert [node.name for node in after.nodes] == [node.name for node in before.nodes]
     assert [node.same_as for node in after.nodes] == [node.same_as for node in before.nodes]
+
+
+def test_who_waits_for_copies_waits_for_each() -> None:
+    waits = "  z: {networks: [a], run: x, depends_on: w}\n"
+    waits += "  y: {networks: [a], run: {p: {command: x, depends_on: [w/q, z]}, q: x}}\n"
+    text = ODD + "  w: {count: 2, networks: [a], run: {q: x, r: x}}\n" + waits
+    before, after = meant(text), both(text, "w-2", "b")
+    assert {node.name: node.run for node in after.nodes} == {node.name: node.run for node in before.nodes}

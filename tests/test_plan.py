@@ -21,7 +21,7 @@ from labctl.leases import Taken, lease
 from labctl.plan import Add, Op, Remove, plan
 from labctl.record import Leases
 from labctl.shell import PROXY, script
-from labctl.state import Item, Link, Namespace, Service, State
+from labctl.state import Item, Link, Namespace, Port, Service, State
 from labctl.topology import load
 
 CASES = sorted(folder for folder in (Path(__file__).parent / "plans").iterdir() if folder.is_dir())
@@ -119,6 +119,16 @@ def test_variables_of_any_name_and_those_that_the_user_has_too() -> None:
     variables = (("$(A) B", "1"), ("C", "2 3"), ("HOME", "/h"), ("LABCTL_SERVICE", "lab/a/x"))
     text = script((Add(Service("a", "x", ("true",), variables, user="nobody")),))
     assert "&& C='2 3' HOME=/h LABCTL_SERVICE=lab/a/x env -- '$(A) B=1' setsid ip netns exec a env USER=nobody " in text
+
+
+def test_an_interface_whose_name_is_a_word_of_ip() -> None:
+    link = Link("bridge", (Port("host", "b", 3, "02:42:00:00:00:01", 1400),))
+    assert script((Add(link), Remove(link))).splitlines()[1:] == [
+        "ip link add name b index 3 address 02:42:00:00:00:01 type bridge",
+        "ip link set dev b mtu 1400",
+        "ip link set dev b up",
+        "ip link del dev b",
+    ]
 
 
 if __name__ == "__main__":

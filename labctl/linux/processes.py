@@ -83,17 +83,18 @@ def must_be_host_of(record: Record) -> None:
 
 
 def kept(lab: str, nodes: Iterable[str]) -> dict[str, int]:
-    """For each of some nodes a process that was started in its namespace, and still is there.
+    """For each of some nodes a process that was started in its namespace, by itself or one that shares it, and still is
+    there.
 
     Status files are believed. Anybody can write marks into an environment: only a process of whoever runs labctl is
     believed, and never one in the machine's own network, which is no node's. A service may have moved into a network
     that is somebody else's.
     """
-    nodes = list(nodes)
-    own = [(node, report) for node in nodes for report in statuses.every(Place(lab), node)]
+    owners = _with_sharers(Place(lab), nodes)
+    own = [(node, report) for each, node in owners.items() for report in statuses.every(Place(lab), each)]
     started = [(node, report.net, pid) for node, report in own for pid in _known(report)]
     found = {node: pid for node, net, pid in started if namespace(pid, "net") == net and net not in ("", here())}
-    wanted = {f"{MARK}={lab}/{node}/".encode(): node for node in nodes if node not in found}
+    wanted = {f"{MARK}={lab}/{each}/".encode(): node for each, node in owners.items() if node not in found}
     for pid in marked(lab) if wanted else ():
         words = environ(pid)
         inside = f"{NETNS}={namespace(pid, 'net')}".encode() in words
@@ -102,6 +103,13 @@ def kept(lab: str, nodes: Iterable[str]) -> dict[str, int]:
             if node and inside and _is_own(pid):
                 found[node] = pid
     return found
+
+
+def _with_sharers(place: Place, nodes: Iterable[str]) -> dict[str, str]:
+    """Some nodes, and those in their namespaces, to whose these are."""
+    owners = {node: node for node in nodes}
+    there = os.listdir(place.mounts) if owners and place.mounts.is_dir() else []
+    return owners | {name: owner for name in there if (owner := place.owner(name)) in owners}
 
 
 def _is_own(pid: int) -> bool:
@@ -242,8 +250,8 @@ def own_mounts(place: Place, node: str) -> set[str]:
 
 
 def is_held(report: Report) -> bool:
-    """Whether the number of a service's mount namespace is still that one's: its supervisor keeps it, or its first
-    process is in it, which may have moved into another."""
+    """Whether the number of a service's mount namespace is still that one's: its supervisor keeps it, or the process
+    that is known is in it, which may have moved into another."""
     if report.watched or not report.pid:
         return report.watched
     return begun(int(report.pid)) == report.begun and namespace(int(report.pid), "mnt") == report.mnt

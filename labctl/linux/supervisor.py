@@ -130,11 +130,19 @@ class Supervisor:
                 service.trim()
                 if alone and service.state == "waiting":
                     service.let_go()
-                elif service.state == "exited" and not service.processes():
-                    if service.ready == "no":
-                        service.fail("ended before it was ready")
-                        service.note()
-                    service.let_go()
+                elif service.state == "exited":
+                    self._look_at_rest(service)
+
+    def _look_at_rest(self, service: Watched) -> None:
+        """What an ended process left behind: as long as there is any of it, the status file names one."""
+        left = service.processes()
+        if not left:
+            if service.ready == "no":
+                service.fail("ended before it was ready")
+                service.note()
+            service.let_go()
+        elif service.noted not in left:
+            service.note()
 
     def _answer(self) -> None:
         """Tells `up` what it waits for, once each, and at the end that there is no more."""

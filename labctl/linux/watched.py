@@ -31,7 +31,8 @@ class Watched:
         self.failed = ""  # why nobody need wait for it any more
         self.pid, self.probe = 0, 0
         self.hindrance, self.tried = "", "still runs"  # why its last probe could not be run, or how the last one ended
-        self.begun, self.code, self.mnt, self.net = "", "", "", ""
+        self.code, self.mnt, self.net = "", "", ""
+        self.noted = 0  # the process that the status file names: the first one, or one that this one has left behind
         self.mounts = -1  # its mount namespace, held so that its number is not given to another
         self.restarts, self.pause, self.punched = 0, 0.0, 0
         self.since, self.due, self.deadline = 0.0, 0.0, 0.0
@@ -52,8 +53,10 @@ class Watched:
 
     def note(self) -> None:
         """Writes down how it is."""
-        names = ("state", "pid", "begun", "mnt", "net", "ready", "code", "restarts")
-        words = [f"{name}={value}" for name in names if (value := getattr(self, name))]
+        self.noted = next(iter(self.processes()), 0)
+        values = {name: getattr(self, name) for name in ("state", "mnt", "net", "ready", "code", "restarts")}
+        values |= {"pid": self.noted, "begun": begun(self.noted)} if self.noted else {}
+        words = [f"{name}={value}" for name, value in values.items() if value]
         line = " ".join([*words, f"digest={self.settings['digest']}"]).encode() + b"\n"
         try:
             os.write(self.settings["fd"], line)
@@ -66,7 +69,7 @@ class Watched:
     def run(self, start: Start) -> None:
         """Writes down the new process before it may run its program: it is known whatever happens now."""
         before, self.mounts = self.mounts, -1
-        self.pid, self.begun, self.state, self.code = start.pid, begun(start.pid), "running", ""
+        self.pid, self.state, self.code = start.pid, "running", ""
         self.mnt = self.net = ""
         if start.entered():
             path = f"/proc/{start.pid}/ns/mnt"
@@ -90,7 +93,7 @@ class Watched:
 
     def ended(self, code: str) -> None:
         """Its first process is no more: it is to be started again, or that is all."""
-        self.pid, self.begun, self.code = 0, "", code
+        self.pid, self.code = 0, code
         if not self.has_claim():
             return self.let_go()
         now = time.monotonic()

@@ -38,3 +38,30 @@ def test_the_number_of_a_mount_namespace_is_not_believed_for_ever(machine: Machi
     assert (len(machine.pids("sleep 1000")), len(machine.pids("sleep 1001"))) == (0, STRANGERS)
     machine.ok("labctl down; pkill -f sleep.100[1]")
     wait_until(lambda: not machine.pids("sleep 1001"))
+
+
+def test_who_shares_a_namespace_keeps_it(machine: Machine) -> None:
+    """The node whose it is runs nothing, and its mount is gone; what runs in it cannot be told by its environment."""
+    nodes = "a: {network_mode: none}, b: {network_mode: 'namespace:a', run: exec env -i sleep 1000}"
+    file = machine.topology("lab", f"name: lab\nnamespaces: {{{nodes}}}\n")
+    machine.up(file)
+    wait_until(lambda: machine.pids("sleep 1000"))
+    before = machine.pids("sleep 1000")
+    machine.ok("umount /run/labctl/lab/netns/a")
+    machine.up(file)
+    assert machine.pids("sleep 1000") == before
+    machine.ok("umount /run/labctl/lab/netns/a; labctl down")
+    machine.prove_clean()
+
+
+def test_what_a_daemon_left_in_the_machines_network_is_known_without_its_supervisor(machine: Machine) -> None:
+    """Neither its environment nor its parents tell whose it is."""
+    run = "(setsid env -i sleep 1000 &); (setsid env -i sleep 0.5 &)"
+    machine.up(machine.topology("lab", f"name: lab\nnamespaces: {{a: {{network_mode: host, run: '{run}'}}}}\n"))
+    status = machine.path("/run/labctl/lab/status/a/main")
+    wait_until(lambda: machine.pids("sleep 1000") and "state=exited" in status.read_text())
+    wait_until(lambda: not machine.pids("sleep 0.5"))
+    wait_until(lambda: f"pid={machine.ok('pgrep -fx sleep.1000').strip()} " in status.read_text().splitlines()[-1])
+    machine.ok("kill -9 $(pgrep -f supervise[.]py)")
+    machine.ok("labctl down")
+    machine.prove_clean()

@@ -89,9 +89,16 @@ def _unreachable(draft: Draft, entry: Entry, publish: Publish) -> str:
     if not versions:
         names = ", ".join(quoted(bridge.name) for bridge in known[:4])
         return f"nobody outside reaches a port on an internal bridge ({names}); add another to 'networks'"
+    if publish.host_ip and (publish.host_ip.is_multicast or _is_nobodys(publish.host_ip)):
+        return f"nobody connects to {publish.host_ip}; write an address of the host, or leave it out"
     if publish.host_ip and publish.host_ip.version == 4 and 4 not in versions:
         return f"{publish.host_ip} is IPv4, and the namespace has IPv6 only; write an IPv6 address of the host"
     return ""
+
+
+def _is_nobodys(address: IPAddress) -> bool:
+    """Broadcast, or one that means something only together with an interface."""
+    return str(address) == "255.255.255.255" or (address.version == 6 and address.is_link_local)
 
 
 def _too_few(entry: Entry, publish: Publish) -> str:

@@ -6,6 +6,7 @@ more, or misses one that is published now (moby#8795). Messages: include/uapi/li
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ CTA_IP_SRC, CTA_IP_DST = (1, 3), (2, 4)  # of IPv4, of IPv6
 CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT = 1, 2, 3
 NLA_F_NESTED = 0x8000
 PROTOCOLS = {6: "tcp", 17: "udp"}
+# What a kernel without ctnetlink answers: then flows end in their own time, as under Docker, which only logs it.
+ABSENT = (errno.EOPNOTSUPP, errno.EINVAL, errno.EPROTONOSUPPORT)
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,11 @@ def forget(gone: set[Translation], come: set[Translation]) -> None:
             missed = not flow.translated and ((*to, "") in new or (*to, where) in new)
             return led or (missed and local(where))
 
-        delete(stale)
+        try:
+            delete(stale)
+        except OSError as error:
+            if error.errno not in ABSENT:
+                raise
 
 
 def _is_local(address: str) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from labctl.linux import libc
 from labctl.linux.place import ETC_NETNS, NETNS, RUN, Place, rootless
+from labctl.linux.readings import text
 from labctl.record import Record
 from labctl.state import HOST, Namespace
 
@@ -102,7 +103,14 @@ def _is_ours(link: Path, place: Place) -> bool:
 
 
 def _is_stale(link: Path) -> bool:
-    return link.parent == ETC_NETNS and (lab := _of_lab(link)) != "" and not (RUN / lab).exists()
+    """Whether a reboot left it. A younger one may be of a lab that is up where there is another /run (unshare -m)."""
+    there = link.parent == ETC_NETNS and (lab := _of_lab(link)) != "" and not (RUN / lab).exists()
+    return there and link.lstat().st_mtime < _booted()
+
+
+def _booted() -> int:
+    """When this machine was started, in seconds since the epoch (proc(5), /proc/stat)."""
+    return int(text("/proc/stat").partition("\nbtime ")[2].split()[0])
 
 
 def _of_lab(link: Path) -> str:

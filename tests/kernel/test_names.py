@@ -156,6 +156,7 @@ namespaces:
 def test_links_that_a_reboot_left(machine: Machine) -> None:
     """They lead to labs that are no more: `up` takes them over, `down` takes them away."""
     stale = "mkdir /etc/netns; for name in web gone; do ln -s /run/labctl/old/etc/$name /etc/netns/$name; done"
+    stale += "; touch --no-dereference --date 1991-08-25 /etc/netns/*"
     machine.ok(stale)
     machine.up(machine.topology("lab", LAB))
     assert "web" in machine.ok("ip netns exec web cat /etc/hosts")
@@ -165,6 +166,22 @@ def test_links_that_a_reboot_left(machine: Machine) -> None:
     assert machine.run("labctl down --all").status == 0
     assert machine.ok("ls /etc/netns") == "mine\n"
     machine.ok("rmdir /etc/netns/mine /etc/netns")
+
+
+def test_links_of_labs_that_are_up_elsewhere(machine: Machine) -> None:
+    """Where there is another /run, and the same /etc, their folder is not to be seen: they are left alone."""
+    file = machine.topology("lab", LAB)
+    machine.up(file)
+    there = machine.ok("ls /etc/netns")
+    elsewhere = "unshare --mount --net sh -c 'mount -t tmpfs tmpfs /run; {}'"
+    machine.ok(elsewhere.format("labctl down --all"))
+    assert machine.ok("ls /etc/netns") == there
+    machine.path("/etc/other.yaml").write_text(machine.path(file).read_text().replace("name: lab", "name: other"))
+    done = machine.run(elsewhere.format("labctl up /etc/other.yaml"))
+    assert done.status == 1
+    assert "/etc/netns" in done.stderr
+    assert machine.ok("ls /etc/netns") == there
+    machine.ok("rm /etc/other.yaml")
 
 
 def test_the_folder_that_was_there_stays(machine: Machine) -> None:

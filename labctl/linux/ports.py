@@ -88,20 +88,24 @@ def in_use(lab: str) -> frozenset[tuple[str, int]]:
 def refused(lab: str, ports: Iterable[Published], own: Iterable[IPAddress]) -> list[Refused]:
     """The ports that cannot be held, and why. `own` are addresses that the lab brings along.
 
-    Those that the lab's own proxy holds are no trouble.
+    Those that the lab's own proxy holds are no trouble, nor are other addresses of them, until it is replaced. The
+    proxy of an `up` that was killed may be taking them just now, so who has a port is looked for after it was tried.
     """
-    sockets, ours, addresses = list(_taken()), _own(lab), set(own)
-    held_already = {(s.protocol, s.address, s.port) for s in sockets if s.inode in ours}
-    found = []
+    addresses, ours = set(own), _own(lab)
+    there = {(s.protocol, s.address, s.port) for s in _taken() if s.inode in ours}
+    failed: list[tuple[Published, OSError]] = []
     for port in ports:
-        if (port.protocol, str(port.host_ip), port.host_port) in held_already:
-            continue
         try:
-            held(parse(spec(port)), foreign=port.host_ip in addresses).close()
+            if (port.protocol, str(port.host_ip), port.host_port) not in there:
+                held(parse(spec(port)), foreign=port.host_ip in addresses).close()
         except OSError as error:
-            rivals = {s.inode for s in sockets if _excludes(s, port)}
-            if error.errno == errno.EADDRINUSE and rivals and rivals <= ours:
-                continue  # another address of a port that the lab's proxy has, until it is replaced
+            failed.append((port, error))
+    sockets = list(_taken()) if failed else []
+    ours = _own(lab) if failed else ours
+    found = []
+    for port, error in failed:
+        rivals = {s.inode for s in sockets if _excludes(s, port)}
+        if not (error.errno == errno.EADDRINUSE and rivals and rivals <= ours):
             found.append(Refused(port, error.errno or 0, error.strerror or "", _holder(rivals)))
     return found
 

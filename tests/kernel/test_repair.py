@@ -58,12 +58,18 @@ HARM = {
     "bridge renamed": (
         "host",
         "ip link set back down; ip link set back name front",
-        ["remove link/host/front", "add link/host/back", "add address/host/back", "change link/host/veth"],
+        [
+            "remove link/host/front",
+            "add link/host/back",
+            "add sysctl/host/net.ipv6.conf.back",
+            "add address/host/back",
+            "change link/host/veth",
+        ],
     ),
     "bridge gone": (
         "host",
         "ip link del back",
-        ["add link/host/back", "add address/host/back", "change link/host/veth"],
+        ["add link/host/back", "add sysctl/host/net.ipv6.conf.back", "add address/host/back", "change link/host/veth"],
     ),
     "host forwarding": ("host", "sysctl -qw net.ipv4.ip_forward=0", ["change sysctl/host/net.ipv4.ip_forward"]),
     "alias": ("host", "ip link set lan alias mine", ["change link/host/lan"]),

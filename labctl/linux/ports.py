@@ -103,10 +103,10 @@ def refused(lab: str, ports: Iterable[Published], own: Iterable[IPAddress]) -> l
     sockets = list(_taken()) if failed else []
     ours = _own(lab) if failed else ours
     found = []
-    for port, error in failed:
+    for port, refusal in failed:
         rivals = {s.inode for s in sockets if _excludes(s, port)}
-        if not (error.errno == errno.EADDRINUSE and rivals and rivals <= ours):
-            found.append(Refused(port, error.errno or 0, error.strerror or "", _holder(rivals)))
+        if not (refusal.errno == errno.EADDRINUSE and rivals and rivals <= ours):
+            found.append(Refused(port, refusal.errno or 0, refusal.strerror or "", _holder(rivals)))
     return found
 
 

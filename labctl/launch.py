@@ -37,7 +37,7 @@ def end(service: Service, netns: str) -> str:
 
 def kill(pids: str, mark: str) -> str:
     """Ends those processes that have a mark in their environment."""
-    return f"for pid in {pids}; do grep -qz '^{mark}$' /proc/$pid/environ && kill $pid; done || :"
+    return f"for pid in {pids}; do grep -qzFx {shlex.quote(mark)} /proc/$pid/environ && kill $pid; done || :"
 
 
 def _inside(netns: str) -> str:

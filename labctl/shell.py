@@ -265,12 +265,15 @@ def _remove(op: Remove, names: Names) -> Iterator[str]:
 
 
 def _forget(before: str, after: str, names: Names) -> Iterator[str]:
-    """Flows that NAT would go on to translate as before, or not at all."""
+    """Flows that NAT would go on to translate as before, or not at all; the latter only where they are for the host."""
     gone, come = stale(before, after)
+    missed = {(address or "$ip", port) for protocol, address, port, _, _ in come if protocol == "udp"}
     flows = {f"-p {protocol} --orig-port-dst {port} --reply-src {ip}" for protocol, _, port, ip, _ in gone}
-    flows |= {f"-p {protocol} --orig-port-dst {port}" for protocol, _, port, _, _ in come if protocol == "udp"}
+    flows |= {f"-p udp --orig-port-dst {port} --orig-dst {ip}" for ip, port in missed}
+    own = f'$({_inside(HOST, names)}ip -oneline address | awk \'{{sub("/.*", "", $4); print $4}}\')'
     for flow in sorted(flows):
-        yield f"{_inside(HOST, names)}conntrack -D {flow} 2>/dev/null || :"
+        forget = f"{_inside(HOST, names)}conntrack -D {flow} 2>/dev/null || :"
+        yield f"for ip in {own}; do {forget}; done" if "$ip" in flow else forget
 
 
 def _change(op: Change, names: Names) -> Iterator[str]:

@@ -18,7 +18,7 @@ from kernel.machine import Machine, each_way
 ALL = os.environ.get("LABCTL_INJECTIONS") == "all"
 REFUSED = [f"error-{name}" for name in ("EPERM", "EEXIST", "ENOMEM", "ENOSPC", "EBUSY")] if ALL else ["error"]
 HARM = ["kill-down", "kill-up", "signal", *REFUSED]
-EVERY = {"": 4, "--isolated": 12, "rootless": 12}  # the shares
+EVERY = {"": 8, "--isolated": 12, "rootless": 12}  # the shares
 PATIENCE = 1200.0  # seconds for all steps of one test
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from labctl.conflicts import check_names, check_ports, check_subnets, taken
@@ -14,14 +14,14 @@ from labctl.linux import machine, store
 from labctl.linux.place import Place, rootless
 from labctl.linux.processes import here, must_be_host_of
 from labctl.linux.recovery import recover
+from labctl.linux.supervision import Unready
 from labctl.plan import Op, Plan, plan
 from labctl.record import Leases, Record
 from labctl.removal import neighbours, others, remove, restorable
-from labctl.state import Names, Ruleset, Service, State
+from labctl.state import Names, Ruleset, State
 from labctl.written import Topology
 
 Report = Callable[[Op, Names], None]  # each operation once it is on its way
-Unready = Callable[[Sequence[Service]], None]  # the services that are waited for, when it takes long
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from labctl.state import Service
+from labctl.state import SERVICE, Service
 from labctl.written import Node
 
 
 def services(node: Node, lab: str, directory: str) -> Iterator[Service]:
     """A node's; `directory` is the topology file's folder, which they know as $LABCTL_TOPOLOGY_DIR."""
     for run in node.run:
-        own = {"LABCTL_SERVICE": f"{lab}/{node.name}/{run.name}", "LABCTL_TOPOLOGY_DIR": directory}
+        own = {SERVICE: f"{lab}/{node.name}/{run.name}", "LABCTL_TOPOLOGY_DIR": directory}
         yield Service(
             node.name,
             run.name,

@@ -69,7 +69,6 @@ class Record:
     made_netns_folder: bool = False  # /run/netns did not exist before the first lab
     state: State = field(default_factory=State)  # what was meant, the last time and this time
     host: str = ""  # the network namespace of the machine that the lab is on, `net:[4026531840]`; empty when isolated
-
     made_etc_netns: bool = False  # /etc/netns did not exist before the first lab
     directory: str = "/"  # of the topology, which services know as $LABCTL_TOPOLOGY_DIR
     text: str = ""  # of the topology, as it was applied

@@ -204,7 +204,7 @@ def end_service(place: Place, service: Service) -> list[int]:
         others = in_mounts(known) if known else []
         return [*others, *(pid for pid in marked(place.lab) if wanted in environ(pid))]
 
-    left = end_found(find, {known})
+    left = end_found(find, {known} - {""})
     if not left:
         statuses.forget(place, service.node, service.name)
     return left

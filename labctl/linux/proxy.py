@@ -105,7 +105,7 @@ async def _serve(sockets: Sequence[tuple[Port, socket.socket]]) -> None:
     loop = asyncio.get_running_loop()
     for port, each in sockets:
         if port.protocol == "tcp":
-            await asyncio.start_server(partial(_relay, port.inside), sock=each)
+            await asyncio.start_server(partial(_relay, port.inside), sock=each, backlog=BACKLOG)
         else:
             _Datagrams(loop, each, port.inside)
     await asyncio.Event().wait()
@@ -153,8 +153,9 @@ class _Datagrams:
         with suppress(OSError):  # nothing more to read; or the node has nobody there, which a client notices itself
             data, client = self._outside.recvfrom(BUFFER)
             if client in self._nodes or len(self._nodes) < CLIENTS:
+                node = self._node(client)
                 self._last[client] = self._loop.time()
-                self._node(client).send(data)
+                node.send(data)
 
     def _node(self, client: Any) -> socket.socket:
         if client not in self._nodes:

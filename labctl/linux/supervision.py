@@ -21,7 +21,7 @@ from labctl.state import Service
 if TYPE_CHECKING:
     from labctl.linux.program import Settings
 
-Unready = Callable[[Sequence[Service]], None]
+Unready = Callable[[Sequence[Service]], None]  # the services that are waited for, when it takes long
 
 PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "supervise.py")
 LONG = 2.0  # seconds of waiting of which somebody who waits should know

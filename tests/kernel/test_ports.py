@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kernel.lan import Answers, asked, both, bridge_nf, connect, ready, serve, server
+from kernel.lan import BRIDGE_NF, Answers, asked, both, bridge_nf, connect, ready, serve, server
 from kernel.machine import Machine
 
 SHOP = """
@@ -154,3 +154,5 @@ def test_in_a_host_of_its_own(machine: Machine, option: str) -> None:
     )
     for node in ("peer", "web"):
         expect(machine, node, told("web 10.1.0.1", "10.1.0.1:8080") | told("web fd00:1::1", "[fd00:1::1]:8080"))
+    for name in BRIDGE_NF:  # where a kernel has it, a host of the lab's own has it off
+        assert machine.run(f"labctl exec host -- sysctl -n {name}").stdout in ("0\n", "")

@@ -18,7 +18,7 @@ from labctl.linux.supervision import Unready
 from labctl.plan import Op, Plan, plan
 from labctl.record import Leases, Record
 from labctl.removal import neighbours, others, remove, restorable
-from labctl.state import Names, Ruleset, State
+from labctl.state import Names, Ruleset, Service, State
 from labctl.written import Topology
 
 Report = Callable[[Op, Names], None]  # each operation once it is on its way
@@ -62,8 +62,15 @@ def up(
         return bring(topology, isolated, report, unready)
 
 
-def bring(topology: Topology, isolated: bool | None, report: Report, unready: Unready = lambda services: None) -> Draft:
-    """What `up` does; the caller holds the lab's lock."""
+def bring(
+    topology: Topology,
+    isolated: bool | None,
+    report: Report,
+    unready: Unready = lambda services: None,
+    *,
+    services: bool = True,
+) -> Draft:
+    """What `up` does; the caller holds the lab's lock. Without `services` none is started or ended."""
     with store.machine_lock():
         intent = _intent(topology, isolated)
         store.save(intent.record)
@@ -71,6 +78,8 @@ def bring(topology: Topology, isolated: bool | None, report: Report, unready: Un
         if not intent.new:
             machine.settle(machine.place(intent.record), intent.expected)
         found = _compared(intent)
+        if not services:
+            found = replace(found, plan=tuple(op for op in found.plan if not isinstance(op.item, Service)))
         _build(found, report, unready)
     except BaseException as error:
         if intent.new:

@@ -55,7 +55,7 @@ def _edited(lab: str, name: str, edit: Edit, report: Report, waiting: Callable[[
             raise UsageError(f"the lab {lab} has no node '{name}'")
         cabled = any(end.node == name for cable in topology.cables for end in cable.ends)
         text = edit(topology, interfaces(node, topology), cabled)
-        return bring(_loaded(text, topology.name, record), None, report)
+        return bring(_loaded(text, topology.name, record), None, report, services=False)
 
 
 def _loaded(text: str, lab: str, record: Record) -> Topology:

@@ -48,6 +48,18 @@ def default(machine: Machine, node: str) -> str:
     return machine.inside(node, "ip route show default").split("via ")[-1].strip()
 
 
+def test_what_has_ended_is_not_started_again(machine: Machine) -> None:
+    text = LAB.replace("run: exec sleep 1000,", "run: {main: exec sleep 1000, once: echo once >>/run/scratch/once},")
+    file = machine.topology("lab", text)
+    machine.up(file)
+    wait_until(lambda: "once exited (0)" in machine.ok("labctl ps"))
+    machine.ok("labctl connect web back && labctl disconnect web front")
+    assert "once exited (0)" in machine.ok("labctl ps")
+    assert machine.path("/run/scratch/once").read_text() == "once\n"
+    machine.up(file)
+    wait_until(lambda: machine.path("/run/scratch/once").read_text() == "once\nonce\n")
+
+
 @each_way
 def test_connect_and_disconnect(machine: Machine, option: str) -> None:
     file = machine.topology("lab", LAB)

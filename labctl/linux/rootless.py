@@ -11,6 +11,7 @@ import errno
 import fcntl
 import json
 import os
+import select
 import shutil
 import signal
 import stat
@@ -27,6 +28,7 @@ from labctl.linux.processes import end_every_lab, kept_in
 MARK = "LABCTL_HOLDER"  # in the holder's environment: the user's folder
 KINDS = {"user": libc.CLONE_NEWUSER, "mnt": libc.CLONE_NEWNS, "net": libc.CLONE_NEWNET}
 FOREVER = "2147483647"
+PATIENCE = 5.0  # seconds for a holder that was killed to end
 ELSEWHERE = "Set XDG_RUNTIME_DIR to a folder of your own."
 
 _inside: list[tuple[int, Path]] = []  # the lock of this process and the user's folder, once it has entered
@@ -88,9 +90,25 @@ def leave() -> None:
             with suppress(OSError):
                 folder.rmdir()
             if pid:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                _end(pid, folder)
     os.close(lock)
+
+
+def _end(pid: int, folder: Path) -> None:
+    """Ends a holder and waits until it has ended; held first, so that it is never another process of that number."""
+    try:
+        held = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        if _is_holder(pid, folder):
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(held, signal.SIGKILL)
+            ended = select.poll()
+            ended.register(held, select.POLLIN)
+            ended.poll(1000 * PATIENCE)
+    finally:
+        os.close(held)
 
 
 def _opened(folder: Path) -> int:
@@ -175,13 +193,15 @@ def _is_current(lock: int, folder: Path) -> bool:
 def _holder(lock: int, folder: Path) -> int:
     """The process that the file names, if it is still that process; else 0."""
     text = os.pread(lock, 20, 0).strip()
-    if not text.isdigit():
-        return 0
+    return int(text) if text.isdigit() and _is_holder(int(text), folder) else 0
+
+
+def _is_holder(pid: int, folder: Path) -> bool:
     try:
-        words = Path(f"/proc/{int(text)}/environ").read_bytes().split(b"\0")
+        words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
-        return 0
-    return int(text) if os.fsencode(f"{MARK}={folder}") in words else 0
+        return False
+    return os.fsencode(f"{MARK}={folder}") in words
 
 
 def _enter(pid: int) -> None:

@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from kernel.machine import SCRATCH, Machine, each_way, wait_until
-from kernel.watching import lab, service, services, supervisors
+from kernel.watching import lab, service, services, supervisors, the_one
 
 SERVER = "exec python3 -m http.server 80"
 
@@ -68,8 +68,7 @@ def test_restarts(machine: Machine, option: str) -> None:
     assert (service(machine, "twice")["exit_status"], service(machine, "twice")["restarts"]) == (3, 2)
     assert (service(machine, "good")["restarts"], machine.ok("labctl logs node good")) == (0, "good\n")
     for number in (1, 2):
-        [pid] = machine.pids("sleep 1000")
-        os.kill(pid, signal.SIGTERM)
+        os.kill(the_one(machine, "sleep 1000"), signal.SIGTERM)
         wait_until(lambda number=number: machine.ok("labctl logs node always") == "again\n" * (number + 1))  # type: ignore[misc]
         assert service(machine, "always")["restarts"] == number
     wait_until(lambda: machine.pids("sleep 1000"))
@@ -104,7 +103,7 @@ def test_a_killed_supervisor_takes_nothing_along(machine: Machine) -> None:
     """The next `up` starts those anew that it would have restarted, and leaves the others alone."""
     file = lab(machine, "main: {command: exec sleep 1000, restart: always}, other: exec sleep 1001")
     machine.up(file)
-    before = machine.pids("sleep 1000"), machine.pids("sleep 1001")
+    before = [the_one(machine, "sleep 1000")], [the_one(machine, "sleep 1001")]
     [line] = supervisors(machine)
     [pid] = machine.pids(line.partition(" ")[2].strip())
     os.kill(pid, signal.SIGKILL)
@@ -113,7 +112,7 @@ def test_a_killed_supervisor_takes_nothing_along(machine: Machine) -> None:
     assert "# nobody watches it any more" in machine.ok(f"labctl plan {file}")
     machine.up(file)
     assert machine.pids("sleep 1001") == before[1]
-    assert machine.pids("sleep 1000") not in ([], before[0])
+    assert [the_one(machine, "sleep 1000")] != before[0]
     assert machine.run(f"labctl plan {file} --exit-code").status == 0
     assert len(supervisors(machine)) == 1
 
@@ -181,7 +180,7 @@ def test_why_it_was_not_ready_is_told(machine: Machine, process: str, says: str)
 
 def test_a_running_lab_stays_when_something_new_is_not_ready(machine: Machine) -> None:
     machine.up(lab(machine, "old: exec sleep 1000"))
-    [old] = machine.pids("sleep 1000")
+    old = the_one(machine, "sleep 1000")
     both = "old: exec sleep 1000, new: {command: exec sleep 1001, ready: test -e there, ready_timeout: 1}"
     done = machine.run(f"labctl up {lab(machine, both)}")
     assert done.status == 1
@@ -255,6 +254,7 @@ namespaces:
         assert machine.processes() == machine.before["processes"]
     machine.write("now", "")
     machine.up(file)
-    assert (len(machine.pids("sleep 1000")), len(machine.pids("sleep 1001"))) == (1, 1)
+    the_one(machine, "sleep 1000")
+    the_one(machine, "sleep 1001")
     assert machine.run(f"labctl plan {file} --exit-code").status == 0
     assert services(machine)["a/main"]["ready"] is True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from kernel.machine import Machine
+from kernel.machine import Machine, wait_until
 
 NODE = "name: lab\nnamespaces: {{node: {{network_mode: none, run: {{{}}}}}}}\n"
 
@@ -28,3 +28,10 @@ def service(machine: Machine, name: str = "main") -> dict[str, Any]:
 
 def supervisors(machine: Machine) -> list[str]:
     return [line for line in machine.processes() if "supervise.py" in line]
+
+
+def the_one(machine: Machine, command: str) -> int:
+    """The process with this command line, of which there is one: its shell may not have made way for it yet."""
+    wait_until(lambda: len(machine.pids(command)) == 1)
+    [pid] = machine.pids(command)
+    return pid

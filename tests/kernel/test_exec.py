@@ -154,8 +154,7 @@ def test_services_run_in_their_node(machine: Machine) -> None:
     machine.up("two-containers")
     for node in ("container1", "container2"):
         wait_until(lambda node=node: "http.server" in machine.ok(commands(node)))  # type: ignore[misc]
-        listening = machine.inside(node, "ss -Hltn")
-        assert re.search(r":80\s", listening)
+        wait_until(lambda node=node: re.search(r":80\s", machine.inside(node, "ss -Hltn")))  # type: ignore[misc]
     assert not re.search(r":80\s", machine.ok("ss -Hltn"))
 
 

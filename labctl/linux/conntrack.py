@@ -14,14 +14,23 @@ from dataclasses import dataclass
 from functools import cache
 from ipaddress import ip_address
 
-from labctl.linux.netlink import HEADER, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, attribute
+from labctl.linux.netlink import (
+    HEADER,
+    NLM_F_ACK,
+    NLM_F_DUMP,
+    NLM_F_REQUEST,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    attribute,
+    attributes,
+)
 from labctl.translation import Translation
 
 NETLINK_NETFILTER, NFNL_SUBSYS_CTNETLINK = 12, 1
 IPCTNL_MSG_CT_GET, IPCTNL_MSG_CT_DELETE = 1, 2
 CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_ID, CTA_ZONE = 1, 2, 12, 18
 CTA_TUPLE_IP, CTA_TUPLE_PROTO = 1, 2
-CTA_IP_SRC, CTA_IP_DST = (1, 3), (2, 4)  # of IPv4, of IPv6
+CTA_IP = (1, 2), (3, 4)  # source and destination of IPv4, of IPv6
 CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT = 1, 2, 3
 NLA_F_NESTED = 0x8000
 PROTOCOLS = {6: "tcp", 17: "udp"}
@@ -118,8 +127,8 @@ def _tracked(kernel: socket.socket) -> list[Flow]:
     return [flow for family in (socket.AF_INET, socket.AF_INET6) for flow in _flows(kernel, family)]
 
 
-def _message(kind: int, flags: int, family: int, attributes: bytes = b"") -> bytes:
-    payload = struct.pack("=BBH", family, 0, 0) + attributes
+def _message(kind: int, flags: int, family: int, identity: bytes = b"") -> bytes:
+    payload = struct.pack("=BBH", family, 0, 0) + identity
     type_ = NFNL_SUBSYS_CTNETLINK << 8 | kind
     return HEADER.pack(HEADER.size + len(payload), type_, NLM_F_REQUEST | flags, 1, 0) + payload
 
@@ -143,29 +152,24 @@ def _flows(kernel: socket.socket, family: int) -> Iterator[Flow]:
 
 
 def _flow(message: bytes, family: int) -> Flow | None:
-    start = HEADER.size + 4
-    original, reply = (attribute(message, start, kind) for kind in (CTA_TUPLE_ORIG, CTA_TUPLE_REPLY))
+    found = attributes(message, HEADER.size + 4)
+    original, reply = found.get(CTA_TUPLE_ORIG, b""), found.get(CTA_TUPLE_REPLY, b"")
     one, other = _tuple(original), _tuple(reply)
     if not one or not other:
         return None
-    identity = _attribute(CTA_TUPLE_ORIG | NLA_F_NESTED, original)
-    identity += b"".join(_attribute(k, value) for k in (CTA_ID, CTA_ZONE) if (value := attribute(message, start, k)))
+    identity = attribute(CTA_TUPLE_ORIG | NLA_F_NESTED, original)
+    identity += b"".join(attribute(type_, found[type_]) for type_ in (CTA_ID, CTA_ZONE) if type_ in found)
     return Flow(family, one, other, identity)
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
 def _tuple(nested: bytes) -> Tuple | None:
     """None for a protocol without ports."""
-    addresses, protocol = attribute(nested, 0, CTA_TUPLE_IP), attribute(nested, 0, CTA_TUPLE_PROTO)
-    name = PROTOCOLS.get(attribute(protocol, 0, CTA_PROTO_NUM)[0])
+    parts = attributes(nested)
+    addresses, protocol = attributes(parts[CTA_TUPLE_IP]), attributes(parts[CTA_TUPLE_PROTO])
+    name = PROTOCOLS.get(protocol[CTA_PROTO_NUM][0])
     if not name:
         return None
-    source, destination = (
-        str(ip_address(attribute(addresses, 0, kinds[0]) or attribute(addresses, 0, kinds[1])))
-        for kinds in (CTA_IP_SRC, CTA_IP_DST)
-    )
-    ports = (struct.unpack("!H", attribute(protocol, 0, kind))[0] for kind in (CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT))
+    v4, v6 = CTA_IP
+    source, destination = (str(ip_address(addresses[end])) for end in (v4 if v4[0] in addresses else v6))
+    ports = (struct.unpack("!H", protocol[type_])[0] for type_ in (CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT))
     return Tuple(name, source, destination, *ports)

@@ -10,11 +10,14 @@ import socket
 import subprocess
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface, ip_network
+from socket import AF_INET, AF_INET6
 from typing import Any
 
 from labctl.errors import LabError
-from labctl.linux import netlink, ports, processes, statuses
-from labctl.linux.observe import AF_INET, AF_INET6
+from labctl.linux import ports, processes, statuses
+from labctl.linux import rtnetlink as rt
+from labctl.linux.described import dump
+from labctl.linux.netlink import Socket
 from labctl.linux.place import Namespaces, Place, exists
 from labctl.linux.thread import in_thread
 from labctl.ownership import HostLink, ours
@@ -105,10 +108,10 @@ def _inside(
         return Inside(node, services=status.get(node, ()), pids=tuple(sorted(pids)), same_as=owner)
     if there is None:
         return Inside(node, there=False, services=status.get(node, ()))
-    links = sorted(there.dump("ifinfmsg", netlink.RTM_GETLINK), key=lambda message: message["index"])
+    links = sorted(dump(there, "ifinfmsg", rt.RTM_GETLINK), key=lambda message: message["index"])
     names = {message["index"]: message.get_attr("IFLA_IFNAME") for message in links}
     addresses: dict[int, list[str]] = {}
-    for message in there.dump("ifaddrmsg", netlink.RTM_GETADDR):
+    for message in dump(there, "ifaddrmsg", rt.RTM_GETADDR):
         text = f"{message.get_attr('IFA_LOCAL') or message.get_attr('IFA_ADDRESS')}/{message['prefixlen']}"
         addresses.setdefault(message["index"], []).append(text)
     return Inside(
@@ -121,7 +124,7 @@ def _inside(
     )
 
 
-def _socket(namespaces: Namespaces, node: str) -> netlink.Socket | None:
+def _socket(namespaces: Namespaces, node: str) -> Socket | None:
     """None where the node's file is missing (ENOENT) or is a namespace no more (EINVAL), also since a moment ago."""
     try:
         return namespaces.socket(node)
@@ -180,9 +183,9 @@ def _bridge(info: Any) -> Bridge:
     )
 
 
-def _main_table(there: netlink.Socket) -> list[Any]:
+def _main_table(there: Socket) -> list[Any]:
     """IPv4 first; filtered by the kernel, and here for one too old to do it (before 4.20)."""
-    dumps = (there.dump("rtmsg", netlink.RTM_GETROUTE, family=f, table=MAIN_TABLE) for f in (AF_INET, AF_INET6))
+    dumps = (dump(there, "rtmsg", rt.RTM_GETROUTE, family=f, table=MAIN_TABLE) for f in (AF_INET, AF_INET6))
     found = [message for messages in dumps for message in messages]
     return [m for m in found if m["table"] == MAIN_TABLE and ROUTE_KINDS.get(m["type"]) not in ("local", "multicast")]
 
@@ -214,7 +217,7 @@ def _hop(hop: Any, names: Names) -> Hop:
     return Hop(_gateway(hop), names.get(hop["oif"]), hop["hops"] + 1)
 
 
-def _neighbours(there: netlink.Socket, names: Names) -> list[Neighbour]:
+def _neighbours(there: Socket, names: Names) -> list[Neighbour]:
     """As ip(8) and arp(8) list them: without multicast and other addresses that need no asking."""
     return [
         Neighbour(
@@ -223,6 +226,6 @@ def _neighbours(there: netlink.Socket, names: Names) -> list[Neighbour]:
             message.get_attr("NDA_LLADDR") or "",
             NEIGHBOUR_STATES.get(message["state"], "NONE"),
         )
-        for message in there.dump("ndmsg", netlink.RTM_GETNEIGH)
+        for message in dump(there, "ndmsg", rt.RTM_GETNEIGH)
         if message["state"] & ~NUD_NOARP and message.get_attr("NDA_DST")
     ]

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import socket
-import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import cache
-from typing import Any
 
-from labctl.linux import netlink
-from labctl.linux.netlink import encode
+from labctl.linux import rtnetlink as rt
+from labctl.linux.netlink import CREATE, REPLACE, attribute, message, nested, number, text
 from labctl.plan import Add, Change, Op, Remove
 from labctl.shell import port_settings
 from labctl.state import BRIDGE_MTU, HOST, Address, Link, Port, Route
 
-IFF_UP = 0x1
-IFA_F_NODAD = 0x02
-RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_HOST = 0, 253, 254
-RTPROT_BOOT = 3  # what ip(8) writes, so that a node's routes look as Docker's
-ADDR_GEN_NONE = 1
-BRIDGE_PORT = {"isolated": "IFLA_BRPORT_ISOLATED", "hairpin": "IFLA_BRPORT_MODE"}
+BRIDGE_PORT = {"isolated": rt.IFLA_BRPORT_ISOLATED, "hairpin": rt.IFLA_BRPORT_MODE}
 
-INDEX, INDEX_AT = struct.Struct("=i"), netlink.HEADER.size + 4  # ifi_index in struct ifinfomsg (rtnetlink(7))
+ONE_QUEUE = number(rt.IFLA_NUM_TX_QUEUES, 1) + number(rt.IFLA_NUM_RX_QUEUES, 1)
+NO_LINK_LOCAL = nested(
+    rt.IFLA_AF_SPEC, nested(socket.AF_INET6, attribute(rt.IFLA_INET6_ADDR_GEN_MODE, bytes([rt.ADDR_GEN_NONE])))
+)
 
 Message = tuple[str, bytes]  # the node whose socket sends it
-Attributes = list[tuple[str, Any]]
 Indexes = Mapping[tuple[str, str], int]
 
 
@@ -38,19 +32,19 @@ def messages(op: Op, fd: Callable[[str], int], indexes: Indexes) -> Iterator[Mes
             for old, new in zip(before.ends, link.ends, strict=True):
                 yield from _set_port(old, new, indexes)
             if before.stp != link.stp:
-                yield link.node, _bridge(netlink.RTM_NEWLINK, 0, link)
+                yield link.node, _bridge(0, link)
         case Remove(Link() as link):
-            yield link.node, encode("ifinfmsg", netlink.RTM_DELLINK, 0, {"index": link.ends[0].index}, ())
+            yield link.node, rt.link(rt.RTM_DELLINK, 0, link.ends[0].index)
         case Add(Address() as a):
-            yield a.node, _address(netlink.RTM_NEWADDR, netlink.CREATE, a, indexes)
+            yield a.node, _address(rt.RTM_NEWADDR, CREATE, a, indexes)
         case Remove(Address() as a):
-            yield a.node, _address(netlink.RTM_DELADDR, 0, a, indexes)
+            yield a.node, _address(rt.RTM_DELADDR, 0, a, indexes)
         case Add(Route() as route):
-            yield route.node, _route(netlink.RTM_NEWROUTE, netlink.CREATE, route, indexes)
+            yield route.node, _route(rt.RTM_NEWROUTE, CREATE, route, indexes)
         case Change(_, Route() as route):
-            yield route.node, _route(netlink.RTM_NEWROUTE, netlink.REPLACE, route, indexes)
+            yield route.node, _route(rt.RTM_NEWROUTE, REPLACE, route, indexes)
         case Remove(Route() as route):
-            yield route.node, _route(netlink.RTM_DELROUTE, 0, route, indexes)
+            yield route.node, _route(rt.RTM_DELROUTE, 0, route, indexes)
         case _:
             raise TypeError(op)
 
@@ -60,7 +54,7 @@ def _add_link(link: Link, fd: Callable[[str], int], indexes: Indexes) -> Iterato
     if link.kind == "veth":
         yield HOST, _veth(near, far, fd)
     elif link.kind == "bridge":
-        yield near.node, _bridge(netlink.RTM_NEWLINK, netlink.CREATE, link)
+        yield near.node, _bridge(CREATE, link)
     for port in dict.fromkeys((near, far)):
         yield from _set_port(_created(link.kind, port), port, indexes)
 
@@ -70,32 +64,33 @@ def _veth(near: Port, far: Port, fd: Callable[[str], int]) -> bytes:
 
     The far end's index counts only when the near end has one too (drivers/net/veth.c, rtnl_create_link).
     """
-    peer = {"index": far.index, "attrs": [*_new_port(far), ("IFLA_NET_NS_FD", fd(far.node))]}
-    data = {"attrs": [("VETH_INFO_PEER", peer)]}
-    where: Attributes = [("IFLA_NET_NS_FD", fd(near.node))] if near.node != HOST else []
-    info = ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", data)]})
-    attributes = [*_new_port(near), *where, info]
-    return encode("ifinfmsg", netlink.RTM_NEWLINK, netlink.CREATE, {"index": near.index}, attributes)
+    peer = rt.IFINFO.pack(0, 0, far.index, 0, 0) + _new_port(far) + number(rt.IFLA_NET_NS_FD, fd(far.node))
+    info = nested(
+        rt.IFLA_LINKINFO, text(rt.IFLA_INFO_KIND, "veth"), nested(rt.IFLA_INFO_DATA, attribute(rt.VETH_INFO_PEER, peer))
+    )
+    where = number(rt.IFLA_NET_NS_FD, fd(near.node)) if near.node != HOST else b""
+    return rt.link(rt.RTM_NEWLINK, CREATE, near.index, _new_port(near), where, info)
 
 
-def _new_port(port: Port) -> Attributes:
+def _new_port(port: Port) -> bytes:
     """One queue each way: by default a veth has one per CPU and costs twice the time."""
-    one = [("IFLA_NUM_TX_QUEUES", 1), ("IFLA_NUM_RX_QUEUES", 1)]
-    return [*_identity(port), ("IFLA_MTU", port.mtu), *one]
+    return _identity(port) + number(rt.IFLA_MTU, port.mtu) + ONE_QUEUE
 
 
-def _identity(port: Port) -> Attributes:
-    group = [("IFLA_GROUP", port.group)] if port.group else []
-    return [("IFLA_IFNAME", port.name), ("IFLA_ADDRESS", port.mac), *group]
+def _identity(port: Port) -> bytes:
+    group = number(rt.IFLA_GROUP, port.group) if port.group else b""
+    return text(rt.IFLA_IFNAME, port.name) + _mac(port) + group
 
 
-def _bridge(type_: int, flags: int, link: Link) -> bytes:
+def _mac(port: Port) -> bytes:
+    return attribute(rt.IFLA_ADDRESS, bytes.fromhex(port.mac.replace(":", "")))
+
+
+def _bridge(flags: int, link: Link) -> bytes:
     port = link.ends[0]
-    data = {"attrs": [("IFLA_BR_STP_STATE", int(link.stp))]}
-    info = ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge"), ("IFLA_INFO_DATA", data)]})
-    if flags:
-        return encode("ifinfmsg", type_, flags, {"index": port.index}, [*_identity(port), info])
-    return encode("ifinfmsg", type_, flags, {"index": port.index}, [info])
+    data = nested(rt.IFLA_INFO_DATA, number(rt.IFLA_BR_STP_STATE, int(link.stp)))
+    info = nested(rt.IFLA_LINKINFO, text(rt.IFLA_INFO_KIND, "bridge"), data)
+    return rt.link(rt.RTM_NEWLINK, flags, port.index, _identity(port) if flags else b"", info)
 
 
 def _created(kind: str, port: Port) -> Port:
@@ -110,74 +105,57 @@ def _set_port(before: Port, after: Port, indexes: Indexes) -> Iterator[Message]:
     Up goes in a message of its own and last: the kernel would raise the interface before it reads how IPv6
     addresses are made (net/core/rtnetlink.c, do_setlink).
     """
-    fields = {"index": after.index}
-    attributes: Attributes = []
+    attributes: list[bytes] = []
     if before.mac != after.mac:
-        attributes.append(("IFLA_ADDRESS", after.mac))
+        attributes.append(_mac(after))
     if before.mtu != after.mtu and after.ipv6 and not before.ipv6:  # IPv6 has to be there before it can be set up
-        yield after.node, encode("ifinfmsg", netlink.RTM_SETLINK, 0, fields, [("IFLA_MTU", after.mtu)])
+        yield after.node, rt.link(rt.RTM_SETLINK, 0, after.index, number(rt.IFLA_MTU, after.mtu))
     elif before.mtu != after.mtu:
-        attributes.append(("IFLA_MTU", after.mtu))
+        attributes.append(number(rt.IFLA_MTU, after.mtu))
     if before.group != after.group:
-        attributes.append(("IFLA_GROUP", after.group))
+        attributes.append(number(rt.IFLA_GROUP, after.group))
     if before.alias != after.alias:
-        attributes.append(("IFLA_IFALIAS", after.alias))
+        attributes.append(attribute(rt.IFLA_IFALIAS, after.alias.encode()))
     if before.master != after.master:
-        attributes.append(("IFLA_MASTER", indexes[after.node, after.master] if after.master else 0))
+        attributes.append(number(rt.IFLA_MASTER, indexes[after.node, after.master] if after.master else 0))
     if after.ipv6 and not after.link_local and (before.link_local or not before.ipv6):
-        ipv6 = ("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", ADDR_GEN_NONE)]})
-        attributes.append(("IFLA_AF_SPEC", {"attrs": [ipv6]}))
+        attributes.append(NO_LINK_LOCAL)
     if attributes:
-        yield after.node, encode("ifinfmsg", netlink.RTM_SETLINK, 0, fields, attributes)
+        yield after.node, rt.link(rt.RTM_SETLINK, 0, after.index, *attributes)
     if settings := port_settings(before, after):
         yield after.node, _bridge_port(after, settings)
     if before.up != after.up:
-        message = bytearray(_up(after.up))
-        INDEX.pack_into(message, INDEX_AT, after.index)
-        yield after.node, bytes(message)
-
-
-@cache
-def _up(up: bool) -> bytes:
-    """Up or down for an interface whose index is filled in: half of all messages of a lab differ by nothing else."""
-    return encode("ifinfmsg", netlink.RTM_SETLINK, 0, {"flags": IFF_UP if up else 0, "change": IFF_UP}, ())
+        yield after.node, rt.up(after.index, after.up)
 
 
 def _bridge_port(port: Port, settings: Mapping[str, bool]) -> bytes:
     """A bridge port's own settings: `bridge link set … isolated`."""
-    data = {"attrs": [(BRIDGE_PORT[name], int(on)) for name, on in settings.items()]}
-    slave = {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", data)]}
-    return encode("ifinfmsg", netlink.RTM_NEWLINK, 0, {"index": port.index}, [("IFLA_LINKINFO", slave)])
+    data = (attribute(BRIDGE_PORT[name], bytes([on])) for name, on in settings.items())
+    slave = text(rt.IFLA_INFO_SLAVE_KIND, "bridge") + nested(rt.IFLA_INFO_SLAVE_DATA, *data)
+    return rt.link(rt.RTM_NEWLINK, 0, port.index, nested(rt.IFLA_LINKINFO, slave))
 
 
 def _address(type_: int, flags: int, address: Address, indexes: Indexes) -> bytes:
     """IPv6 without duplicate detection: the lab gave the address out, and a second of waiting helps nobody."""
-    ip, net = address.interface.ip, address.interface.network
-    fields = {
-        "family": socket.AF_INET if ip.version == 4 else socket.AF_INET6,
-        "prefixlen": net.prefixlen,
-        "flags": IFA_F_NODAD if ip.version == 6 else 0,
-        "scope": RT_SCOPE_HOST if ip.is_loopback else RT_SCOPE_UNIVERSE,
-        "index": indexes[address.node, address.dev],
-    }
-    attributes: Attributes = [("IFA_LOCAL", str(ip)), ("IFA_ADDRESS", str(ip))]
-    if ip.version == 4 and net.prefixlen < 31 and not ip.is_loopback:
-        attributes.append(("IFA_BROADCAST", str(net.broadcast_address)))
-    return encode("ifaddrmsg", type_, flags, fields, attributes)
+    ip, prefix = address.interface.ip, address.interface.network.prefixlen
+    family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
+    nodad = rt.IFA_F_NODAD if ip.version == 6 else 0
+    scope = rt.RT_SCOPE_HOST if ip.is_loopback else rt.RT_SCOPE_UNIVERSE
+    fixed = rt.IFADDR.pack(family, prefix, nodad, scope, indexes[address.node, address.dev])
+    attributes = attribute(rt.IFA_LOCAL, ip.packed) + attribute(rt.IFA_ADDRESS, ip.packed)
+    if ip.version == 4 and prefix < 31 and not ip.is_loopback:
+        attributes += attribute(rt.IFA_BROADCAST, address.interface.network.broadcast_address.packed)
+    return message(type_, flags, fixed, attributes)
 
 
 def _route(type_: int, flags: int, route: Route, indexes: Indexes) -> bytes:
-    fields = {
-        "family": socket.AF_INET if route.to.version == 4 else socket.AF_INET6,
-        "dst_len": route.to.prefixlen,
-        "table": route.table if route.table < 256 else 0,
-        "proto": RTPROT_BOOT,
-        "scope": RT_SCOPE_UNIVERSE if route.via or route.to.version == 6 else RT_SCOPE_LINK,
-        "type": 1,  # RTN_UNICAST
-    }
-    attributes: Attributes = [("RTA_TABLE", route.table)]
-    attributes += [("RTA_DST", str(route.to.network_address))] if route.to.prefixlen else []
-    attributes += [("RTA_GATEWAY", str(route.via))] if route.via else []
-    attributes += [("RTA_OIF", indexes[route.node, route.dev])] if route.dev else []
-    attributes += [("RTA_PRIORITY", route.metric)] if route.metric else []
-    return encode("rtmsg", type_, flags, fields, attributes)
+    family = socket.AF_INET if route.to.version == 4 else socket.AF_INET6
+    scope = rt.RT_SCOPE_UNIVERSE if route.via or route.to.version == 6 else rt.RT_SCOPE_LINK
+    table = route.table if route.table < 256 else 0
+    fixed = rt.RTMSG.pack(family, route.to.prefixlen, 0, 0, table, rt.RTPROT_BOOT, scope, rt.RTN_UNICAST, 0)
+    attributes = number(rt.RTA_TABLE, route.table)
+    attributes += attribute(rt.RTA_DST, route.to.network_address.packed) if route.to.prefixlen else b""
+    attributes += attribute(rt.RTA_GATEWAY, route.via.packed) if route.via else b""
+    attributes += number(rt.RTA_OIF, indexes[route.node, route.dev]) if route.dev else b""
+    attributes += number(rt.RTA_PRIORITY, route.metric) if route.metric else b""
+    return message(type_, flags, fixed, attributes)

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from labctl.errors import LabError
 from labctl.linux import readings
-from labctl.linux.netlink import HEADER, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, attribute
+from labctl.linux.netlink import HEADER, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, attribute, attributes
 
 NFNL_SUBSYS_NFTABLES, NFT_MSG_GETTABLE, NFT_MSG_GETCHAIN, NFPROTO_INET = 10, 1, 4, 1
 NFTA_TABLE_NAME, NFTA_TABLE_USERDATA = 1, 6
@@ -56,16 +56,14 @@ def exists(table: str) -> bool:
 
 def comment(table: str) -> str | None:
     """The comment of the table `inet <table>`, None where there is none: one question to the kernel, no process."""
-    name = table.encode() + b"\0"
-    asked = struct.pack("=HH", 4 + len(name), NFTA_TABLE_NAME) + name + bytes(-len(name) % 4)
-    payload = struct.pack("=BBH", NFPROTO_INET, 0, 0) + asked
+    payload = struct.pack("=BBH", NFPROTO_INET, 0, 0) + attribute(NFTA_TABLE_NAME, table.encode() + b"\0")
     type_ = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as kernel:
         kernel.send(HEADER.pack(HEADER.size + len(payload), type_, NLM_F_REQUEST, 1, 0) + payload)
         answer = kernel.recv(1 << 16)
     if struct.unpack_from("=IH", answer)[1] == NLMSG_ERROR:
         return None
-    data = attribute(answer, HEADER.size + 4, NFTA_TABLE_USERDATA)
+    data = attributes(answer, HEADER.size + 4).get(NFTA_TABLE_USERDATA, b"")
     while len(data) > 2:  # type, length, value (libnftnl, NFTNL_UDATA_TABLE_COMMENT is 0)
         type_, length = data[0], data[1]
         if type_ == 0:
@@ -95,10 +93,10 @@ def _forward_tables() -> set[str]:
                 length, kind = struct.unpack_from("=IH", answer, at)
                 if kind in (NLMSG_DONE, NLMSG_ERROR):
                     return found
-                chain = answer[at + HEADER.size + 4 : at + length]
-                hook = attribute(attribute(chain, 0, NFTA_CHAIN_HOOK), 0, NFTA_HOOK_HOOKNUM)
+                chain = attributes(answer[at : at + length], HEADER.size + 4)
+                hook = attributes(chain.get(NFTA_CHAIN_HOOK, b"")).get(NFTA_HOOK_HOOKNUM)
                 if hook == struct.pack("!I", NF_INET_FORWARD):
-                    found.add(attribute(chain, 0, NFTA_CHAIN_TABLE).rstrip(b"\0").decode(errors="replace"))
+                    found.add(chain[NFTA_CHAIN_TABLE].rstrip(b"\0").decode(errors="replace"))
                 at += length + -length % 4
     return found
 

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from ipaddress import ip_address, ip_network
-from typing import Any
+from socket import AF_INET, AF_INET6
 
-from labctl.linux import netlink, nft, ports
-from labctl.linux.messages import ADDR_GEN_NONE, BRIDGE_PORT, IFF_UP, RTPROT_BOOT
+from labctl.linux import nft, ports
+from labctl.linux import rtnetlink as rt
+from labctl.linux.messages import BRIDGE_PORT
 from labctl.linux.names import named
+from labctl.linux.netlink import attributes
 from labctl.linux.place import Namespaces, Place, exists, mounted
 from labctl.linux.services import running
 from labctl.linux.sysctls import read
 from labctl.state import HOST, Address, File, Item, Link, Namespace, Port, Proxy, Route, Ruleset, Service, State, Sysctl
-
-AF_INET, AF_INET6 = 2, 10
-RTPROT_STATIC = 4
 
 
 def observe(expected: State, place: Place, rules_as_listed: str = "") -> State:
@@ -40,10 +40,7 @@ class Inside:
     def __init__(self, node: str, namespaces: Namespaces) -> None:
         self.node = node
         self._namespaces = namespaces
-        self._links: dict[str, Any] | None = None
-        self._names: dict[int, str] = {}
-        self._addresses: set[tuple[int, str]] | None = None
-        self._routes: list[Route] | None = None
+        self._routes: dict[int, list[Route]] = {}
 
     def sysctl(self, name: str) -> str | None:
         self._namespaces.enter(self.node)
@@ -57,91 +54,76 @@ class Inside:
         self._namespaces.enter(self.node)
         return list(ports.running(place, expected))
 
-    def links(self) -> dict[str, Any]:
-        if self._links is None:
-            found = self._namespaces.socket(self.node).dump("ifinfmsg", netlink.RTM_GETLINK)
-            self._links = {message.get_attr("IFLA_IFNAME"): message for message in found}
-        return self._links
+    def _dump(self, type_: int, family: int = 0) -> list[bytes]:
+        return self._namespaces.socket(self.node).dump(rt.dump(type_, family))
 
-    def index(self, name: str | None) -> int:
-        message = self.links().get(name or "")
-        return int(message["index"]) if message else 0
+    @cached_property
+    def links(self) -> dict[str, rt.Link]:
+        return {link.name: link for link in map(rt.Link, self._dump(rt.RTM_GETLINK))}
+
+    @cached_property
+    def _names(self) -> dict[int, str]:
+        return {link.index: name for name, link in self.links.items()}
+
+    @cached_property
+    def _addresses(self) -> set[tuple[int, int, bytes]]:
+        found = map(rt.Address, self._dump(rt.RTM_GETADDR))
+        return {(address.index, address.prefix, address.packed) for address in found}
+
+    def has(self, address: Address) -> bool:
+        link = self.links.get(address.dev)
+        interface = address.interface
+        there = link and (link.index, interface.network.prefixlen, interface.packed)
+        return there in self._addresses
 
     def marked(self, port: Port) -> str:
         """The name of the interface that has a port's mark and number."""
-        message = next((m for m in self.links().values() if m["index"] == port.index), None)
-        ours = message and port.alias and message.get_attr("IFLA_IFALIAS") == port.alias
-        return str(message.get_attr("IFLA_IFNAME")) if ours and message else ""
+        link = self.links.get(self.name(port.index) or "")
+        return link.name if link and port.alias and link.text(rt.IFLA_IFALIAS) == port.alias else ""
 
-    def name(self, index: int | None) -> str | None:
-        if not self._names:
-            self._names = {message["index"]: name for name, message in self.links().items()}
-        return self._names.get(index or 0)
+    def name(self, index: int) -> str | None:
+        return self._names.get(index)
 
-    def addresses(self) -> set[tuple[int, str]]:
-        """(index, address with prefix length)"""
-        if self._addresses is None:
-            found = self._namespaces.socket(self.node).dump("ifaddrmsg", netlink.RTM_GETADDR)
-            self._addresses = {
-                (m["index"], f"{m.get_attr('IFA_LOCAL') or m.get_attr('IFA_ADDRESS')}/{m['prefixlen']}") for m in found
-            }
-        return self._addresses
-
-    def routes(self) -> list[Route]:
+    def routes(self, version: int) -> list[Route]:
         """Unicast routes that somebody added."""
-        if self._routes is None:
-            socket = self._namespaces.socket(self.node)
-            found = [
-                m for family in (AF_INET, AF_INET6) for m in socket.dump("rtmsg", netlink.RTM_GETROUTE, family=family)
+        if version not in self._routes:
+            found = map(rt.Route, self._dump(rt.RTM_GETROUTE, AF_INET if version == 4 else AF_INET6))
+            self._routes[version] = [
+                self._route(route) for route in found if route.protocol in (rt.RTPROT_BOOT, rt.RTPROT_STATIC)
             ]
-            self._routes = [self._route(m) for m in found if m["proto"] in (RTPROT_BOOT, RTPROT_STATIC)]
-        return self._routes
+        return self._routes[version]
 
-    def _route(self, message: Any) -> Route:
-        default = "0.0.0.0" if message["family"] == AF_INET else "::"
-        via = message.get_attr("RTA_GATEWAY")
+    def _route(self, found: rt.Route) -> Route:
+        to = found.to or bytes(4 if found.family == AF_INET else 16)
         return Route(
             self.node,
-            ip_network(f"{message.get_attr('RTA_DST') or default}/{message['dst_len']}"),
-            ip_address(via) if via else None,
-            self.name(message.get_attr("RTA_OIF")),
-            message.get_attr("RTA_PRIORITY") or 0,
-            message.get_attr("RTA_TABLE") or message["table"],
+            ip_network((to, found.prefix)),
+            ip_address(found.via) if found.via else None,
+            self.name(found.index),
+            found.metric,
+            found.table,
         )
 
     def port(self, name: str) -> Port | None:
-        message = self.links().get(name)
-        if message is None:
+        link = self.links.get(name)
+        if link is None:
             return None
-        slave = (message.get_attr("IFLA_LINKINFO") or {}).get("attrs", [])
+        slave = attributes(link.inside(rt.IFLA_LINKINFO, rt.IFLA_INFO_SLAVE_DATA))
+        made = link.inside(rt.IFLA_AF_SPEC, AF_INET6, rt.IFLA_INET6_ADDR_GEN_MODE)
         return Port(
             self.node,
             name,
-            message["index"],
-            message.get_attr("IFLA_ADDRESS"),
-            message.get_attr("IFLA_MTU"),
-            up=bool(message["flags"] & IFF_UP),
-            master=self.name(message.get_attr("IFLA_MASTER")),
-            isolated=bool(_nested(slave, "IFLA_INFO_SLAVE_DATA", BRIDGE_PORT["isolated"])),
-            hairpin=bool(_nested(slave, "IFLA_INFO_SLAVE_DATA", BRIDGE_PORT["hairpin"])),
-            alias=message.get_attr("IFLA_IFALIAS") or "",
-            group=message.get_attr("IFLA_GROUP") or 0,
-            link_local=_nested(_attributes(message, "IFLA_AF_SPEC"), "AF_INET6", "IFLA_INET6_ADDR_GEN_MODE")
-            not in (None, ADDR_GEN_NONE),
+            link.index,
+            link.mac,
+            link.number(rt.IFLA_MTU),
+            up=bool(link.flags & rt.IFF_UP),
+            master=self.name(link.number(rt.IFLA_MASTER)),
+            isolated=any(slave.get(BRIDGE_PORT["isolated"], b"")),
+            hairpin=any(slave.get(BRIDGE_PORT["hairpin"], b"")),
+            alias=link.text(rt.IFLA_IFALIAS),
+            group=link.number(rt.IFLA_GROUP),
+            link_local=made not in (b"", bytes([rt.ADDR_GEN_NONE])),
         )
-
-
-def _attributes(message: Any, name: str) -> list[tuple[str, Any]]:
-    found = message.get_attr(name)
-    return list(found["attrs"]) if found else []
-
-
-def _nested(attributes: list[tuple[str, Any]], *names: str) -> Any:
-    """The value down a path of nested attributes, or None."""
-    for name in names:
-        found: Any = dict(attributes).get(name)
-        attributes = found["attrs"] if hasattr(found, "get") and found.get("attrs") else []
-    return found
 
 
 There = dict[str, Inside]
@@ -174,10 +156,10 @@ def _in_namespace(item: Item, there: There, place: Place, rules_as_listed: str) 
         case Link():
             yield from _link(item, there)
         case Address():
-            if (inside.index(item.dev), str(item.interface)) in inside.addresses():
+            if inside.has(item):
                 yield item
         case Route():
-            yield from (route for route in inside.routes() if route.key == item.key)
+            yield from (route for route in inside.routes(item.to.version) if route.key == item.key)
         case Proxy():
             yield from inside.proxy(place, item)
         case Ruleset():
@@ -194,12 +176,11 @@ def _link(expected: Link, there: There) -> Iterator[Link]:
         yield from _orphan(expected, there)
     if near is None or (expected.kind == "loopback" and not near.up):
         return
-    message = there[near.node].links()[near.name]
-    kind = "loopback" if near.name == "lo" else _nested(_attributes(message, "IFLA_LINKINFO"), "IFLA_INFO_KIND")
-    data = (message.get_attr("IFLA_LINKINFO") or {}).get("attrs", [])
-    stp = bool(_nested(data, "IFLA_INFO_DATA", "IFLA_BR_STP_STATE")) if kind == "bridge" else False
-    far = _other_end(message, there.get(expected.ends[1].node)) if len(expected.ends) == 2 else None
-    yield Link(str(kind), (near, far) if far else (near,), stp)
+    link = there[near.node].links[near.name]
+    kind = "loopback" if near.name == "lo" else link.kind
+    stp = kind == "bridge" and any(link.inside(rt.IFLA_LINKINFO, rt.IFLA_INFO_DATA, rt.IFLA_BR_STP_STATE))
+    far = _other_end(link, there.get(expected.ends[1].node)) if len(expected.ends) == 2 else None
+    yield Link(kind, (near, far) if far else (near,), stp)
 
 
 def _orphan(expected: Link, there: There) -> Iterator[Link]:
@@ -210,9 +191,9 @@ def _orphan(expected: Link, there: There) -> Iterator[Link]:
         yield Link(expected.kind, (port,))
 
 
-def _other_end(near: Any, inside: Inside | None) -> Port | None:
+def _other_end(near: rt.Link, inside: Inside | None) -> Port | None:
     """The port of a namespace that the near end points at, whatever its name, if it points back."""
-    name = inside.name(near.get_attr("IFLA_LINK")) if inside else None
-    if inside is None or name is None or inside.links()[name].get_attr("IFLA_LINK") != near["index"]:
+    name = inside.name(near.number(rt.IFLA_LINK)) if inside else None
+    if inside is None or name is None or inside.links[name].number(rt.IFLA_LINK) != near.index:
         return None
     return inside.port(name)

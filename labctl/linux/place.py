@@ -164,15 +164,11 @@ class Namespaces:
         return self._fds[node]
 
     def host_links(self) -> list[HostLink]:
-        from labctl.linux.netlink import RTM_GETLINK
+        from labctl.linux import rtnetlink as rt
         from labctl.ownership import HostLink
 
-        return [
-            HostLink(
-                m.get_attr("IFLA_IFNAME"), m["index"], m.get_attr("IFLA_GROUP") or 0, m.get_attr("IFLA_IFALIAS") or ""
-            )
-            for m in self.socket(HOST).dump("ifinfmsg", RTM_GETLINK)
-        ]
+        found = map(rt.Link, self.socket(HOST).dump(rt.dump(rt.RTM_GETLINK)))
+        return [HostLink(f.name, f.index, f.number(rt.IFLA_GROUP), f.text(rt.IFLA_IFALIAS)) for f in found]
 
     def enter(self, node: str) -> None:
         if self._inside != node:
@@ -180,7 +176,7 @@ class Namespaces:
             self._inside = node
 
     def socket(self, node: str) -> Socket:
-        from labctl.linux.netlink import Socket  # 20 ms, and `exec` needs none
+        from labctl.linux.netlink import Socket  # and `exec` needs none
 
         if node not in self._sockets:
             self.enter(node)

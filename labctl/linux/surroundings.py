@@ -9,13 +9,16 @@ import shutil
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
 from pathlib import Path
+from socket import AF_INET, AF_INET6
 from typing import Any
 
 from labctl.conflicts import HostRoute
 from labctl.errors import LabError
 from labctl.facts import Chain, Host
 from labctl.interference import networks_in_order
+from labctl.linux import rtnetlink as rt
 from labctl.linux import store
+from labctl.linux.netlink import Socket
 from labctl.linux.place import RUN
 from labctl.linux.readings import number, output, text
 
@@ -28,8 +31,7 @@ NETWORKD = (
 )
 NM = ("/etc/NetworkManager", "/run/NetworkManager/conf.d", "/usr/lib/NetworkManager/conf.d")
 UDEV = ("/etc/udev/rules.d", "/run/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d")
-AF_INET, AF_INET6 = 2, 10
-RT_TABLE_LOCAL, RTN_UNICAST = 255, 1
+RT_TABLE_LOCAL = 255
 ENDS = ("drop", "reject")
 
 
@@ -150,19 +152,16 @@ def _files(folders: tuple[str, ...], pattern: str) -> Iterator[tuple[str, str]]:
 def _routes() -> Iterator[HostRoute]:
     """All but the labs' own; none where netlink cannot be used."""
     try:
-        from labctl.linux import netlink
-
-        with netlink.Socket() as kernel:
-            links = kernel.dump("ifinfmsg", netlink.RTM_GETLINK)
-            found = [m for f in (AF_INET, AF_INET6) for m in kernel.dump("rtmsg", netlink.RTM_GETROUTE, family=f)]
-    except (ImportError, OSError):
+        with Socket() as kernel:
+            links = [rt.Link(data) for data in kernel.dump(rt.dump(rt.RTM_GETLINK))]
+            found = [rt.Route(data) for f in (AF_INET, AF_INET6) for data in kernel.dump(rt.dump(rt.RTM_GETROUTE, f))]
+    except OSError:
         return
-    names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in links}
-    own = {link["index"] for link in links if (link.get_attr("IFLA_IFALIAS") or "").startswith("labctl:")}
-    for message in found:
-        to, dev = message.get_attr("RTA_DST"), message.get_attr("RTA_OIF")
-        if to and message["table"] != RT_TABLE_LOCAL and message["type"] == RTN_UNICAST and dev not in own:
-            yield HostRoute(ip_network(f"{to}/{message['dst_len']}"), names.get(dev, "several ways"))
+    names = {link.index: link.name for link in links}
+    own = {link.index for link in links if link.text(rt.IFLA_IFALIAS).startswith("labctl:")}
+    for route in found:
+        if route.to and route.table != RT_TABLE_LOCAL and route.type == rt.RTN_UNICAST and route.index not in own:
+            yield HostRoute(ip_network((route.to, route.prefix)), names.get(route.index, "several ways"))
 
 
 def _file_system(path: str) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from socket import AF_INET, AF_INET6
 
 from labctl.conflicts import HostRoute, Refused, Site
-from labctl.linux import names, netlink, nft, ports
-from labctl.linux.observe import AF_INET, AF_INET6
+from labctl.linux import names, nft, ports
+from labctl.linux import rtnetlink as rt
 from labctl.linux.place import ETC_NETNS, NETNS, Namespaces, Place
 from labctl.state import HOST, Published, Resolver
 from labctl.written import IPAddress
@@ -24,11 +25,11 @@ def survey(place: Place, table: str, with_ports: bool) -> Site:
         socket = namespaces.socket(HOST)
         links = namespaces.host_links()
         devices = {link.index: link.name for link in links}
-        messages = [m for f in (AF_INET, AF_INET6) for m in socket.dump("rtmsg", netlink.RTM_GETROUTE, family=f)]
+        found = [rt.Route(data) for f in (AF_INET, AF_INET6) for data in socket.dump(rt.dump(rt.RTM_GETROUTE, f))]
         routes = [
-            HostRoute(ip_network(f"{m.get_attr('RTA_DST')}/{m['dst_len']}"), devices.get(m.get_attr("RTA_OIF"), ""))
-            for m in messages
-            if m.get_attr("RTA_DST") and m["table"] != RT_TABLE_LOCAL and m["type"] == 1  # RTN_UNICAST
+            HostRoute(ip_network((route.to, route.prefix)), devices.get(route.index, ""))
+            for route in found
+            if route.to and route.table != RT_TABLE_LOCAL and route.type == rt.RTN_UNICAST
         ]
         namespaces.enter(HOST)
         in_use = ports.in_use(place.lab) if with_ports else frozenset()

@@ -12,8 +12,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from labctl.errors import KernelError, LabError
-from labctl.linux import conntrack, names, netlink, nft, store
-from labctl.linux.netlink import GONE
+from labctl.linux import conntrack, names, nft, store
+from labctl.linux import rtnetlink as rt
+from labctl.linux.netlink import GONE, Socket, number
 from labctl.linux.place import Namespaces, Place, mounted
 from labctl.linux.processes import end_all, kept
 from labctl.linux.sysctls import write
@@ -112,16 +113,16 @@ def _delete_links(record: Record, namespaces: Namespaces) -> None:
     group = record.leases.group
     members = [link for link in links if link.group == group]
     if members and all(ours(link, record) for link in members):
-        message = netlink.encode("ifinfmsg", netlink.RTM_DELLINK, 0, {}, [("IFLA_GROUP", group)])
+        message = rt.link(rt.RTM_DELLINK, 0, 0, number(rt.IFLA_GROUP, group))
         _send(socket, [message], f"ip link del group {group}")
         links = [link for link in links if link.group != group]
     for link in links:
         if ours(link, record):
-            message = netlink.encode("ifinfmsg", netlink.RTM_DELLINK, 0, {"index": link.index}, ())
+            message = rt.link(rt.RTM_DELLINK, 0, link.index)
             _send(socket, [message], f"ip link del {link.name}")
 
 
-def _send(socket: netlink.Socket, messages: list[bytes], command: str) -> None:
+def _send(socket: Socket, messages: list[bytes], command: str) -> None:
     for refusal in socket.send(messages):
         if refusal.errno not in GONE:
             raise KernelError(command, refusal.errno, refusal.reason)

@@ -139,11 +139,13 @@ def _links(extras: Sequence[str]) -> tuple[list[tuple[str, int, str]], list[str]
 
 
 def _link(kind: str, index: int, *attributes: tuple[str, Any], data: Sequence[tuple[str, Any]] = ()) -> bytes:
-    from labctl.linux import netlink
+    from labctl.linux.described import encode
+    from labctl.linux.netlink import CREATE
+    from labctl.linux.rtnetlink import RTM_NEWLINK
 
     details = [("IFLA_INFO_KIND", kind), *([("IFLA_INFO_DATA", {"attrs": list(data)})] if data else [])]
     own = [("IFLA_IFNAME", f"trial{index}"), *attributes, ("IFLA_LINKINFO", {"attrs": details})]
-    return netlink.encode("ifinfmsg", netlink.RTM_NEWLINK, netlink.CREATE, {"index": index}, own)
+    return encode("ifinfmsg", RTM_NEWLINK, CREATE, {"index": index}, own)
 
 
 def _peer() -> list[tuple[str, Any]]:

@@ -18,10 +18,11 @@ from types import TracebackType
 from typing import Self
 
 INSIDE = Path(__file__).with_name("inside.py")
-ETC = "mount -t overlay -o lowerdir=/etc,upperdir=/run/etc/upper,workdir=/run/etc/work overlay /etc"  # for /etc/netns
+ETC = "mount -t overlay -o lowerdir=/etc,upperdir=/run/etc/upper,workdir=/run/etc/work overlay /etc"
+# The whiteout hides what the machine itself has in /etc/netns.
 ENTRANCE = f"""set -e
 mount -t tmpfs -o mode=755 tmpfs /run; mkdir -p /run/etc/upper /run/etc/work
-{ETC}; rm -rf /etc/netns
+mknod /run/etc/upper/netns c 0 0; {ETC}
 ip link set lo up; exec "$0" -I -S "$1"
 """
 SETTLED = 20.0  # seconds until a network works, or is gone

@@ -7,6 +7,7 @@ where every pair of interfaces is made. Whatever must see them done (a sysctl of
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Mapping
 from subprocess import Popen
 
@@ -32,6 +33,8 @@ CAUSES = {
     errno.ENOSPC: "A limit of this kernel is reached; see /proc/sys/user/max_net_namespaces.",
     errno.EMFILE: "Too few file descriptors; raise 'ulimit -n'.",
 }
+
+WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 Found = Mapping[str, str]  # sysctls of the host as they were: what removing one restores
 Report = Callable[[Op], None]
@@ -95,7 +98,7 @@ class Worker:
             case Add(File() as file) | Change(_, File() as file):
                 self._try(op, lambda: self._file(file, changed=isinstance(op, Change)))
             case Remove(File() as file):
-                self._try(op, (self._namespaces.place.etc(file.node) / file.name).unlink)
+                self._try(op, lambda: os.unlink(self._path(file)))
             case _:
                 for node, message in messages(op, self._namespaces.fd, self._indexes):
                     self._waiting.setdefault(node, []).append((op, message))
@@ -194,12 +197,20 @@ class Worker:
             if complaint := ports.ready(process):
                 raise self._error(op, errno.EADDRINUSE, complaint)
 
+    def _path(self, file: File) -> str:
+        return f"{self._namespaces.place.etc(file.node)}/{file.name}"
+
     def _file(self, file: File, changed: bool) -> None:
         """Written in place: a running process has the file mounted and sees the change."""
-        folder = self._namespaces.place.etc(file.node)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / file.name).write_text(file.text)
-        (folder / file.name).chmod(0o644)  # whatever the umask: services of other users read it too
+        path = self._path(file)
+        try:
+            fd = os.open(path, WRITE, 0o644)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            fd = os.open(path, WRITE, 0o644)
+        with open(fd, "w") as text:
+            os.fchmod(fd, 0o644)  # whatever the umask: services of other users read it too
+            text.write(file.text)
         if changed and file.name == "hostname":
             services.rename(self._namespaces.place, file.node, file.text.strip())
 

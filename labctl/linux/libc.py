@@ -49,6 +49,14 @@ def is_mount(path: str) -> bool:
         return False
 
 
+def is_namespace(path: str) -> bool:
+    """Whether a namespace is mounted here: they are all files of one file system, and nothing else is on it."""
+    try:
+        return os.lstat(path).st_dev == os.stat("/proc/self/ns/net").st_dev
+    except (FileNotFoundError, PermissionError):  # the latter: root's, while an ordinary user asks
+        return False
+
+
 def _mount_id(path: str) -> str:
     fd = os.open(path, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:

@@ -41,7 +41,7 @@ __all__ = [
 
 def has_ipv6() -> bool:
     """Whether the kernel runs with IPv6 at all (it does not with ipv6.disable=1)."""
-    return path("net.ipv6").is_dir()
+    return os.path.isdir(path("net.ipv6"))
 
 
 def place(record: Record) -> Place:

@@ -34,20 +34,21 @@ def name(place: Place, namespace: Namespace) -> None:
     for link, target in _links(place, namespace):
         while _target(link) != target:
             if _is_ours(link, place):
-                link.unlink()
-            link.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            with suppress(FileNotFoundError):  # the last lab but this one has just removed the empty folder
-                link.symlink_to(target)
+                os.unlink(link)
+            try:
+                os.symlink(target, link)
+            except FileNotFoundError:  # or the last lab but this one has just removed the empty folder
+                os.makedirs(os.path.dirname(link), 0o755, exist_ok=True)
 
 
 def unname(place: Place, namespace: Namespace) -> None:
     for folder in _folders():
-        link = folder / namespace.netns
+        link = f"{folder}/{namespace.netns}"
         if namespace.netns and _of_lab(link) == place.lab:
-            link.unlink()
+            os.unlink(link)
 
 
-def links(place: Place) -> Iterator[Path]:
+def links(place: Place) -> Iterator[str]:
     """Every link that leads into the lab's folder, whatever it is called."""
     for folder in _folders():
         yield from (entry for entry in _entries(folder) if _of_lab(entry) == place.lab)
@@ -55,7 +56,7 @@ def links(place: Place) -> Iterator[Path]:
 
 def foreign(place: Place, folder: Path) -> frozenset[str]:
     """What is in a folder and neither leads to the lab nor to one that is no more."""
-    return frozenset(entry.name for entry in _entries(folder) if not _is_ours(entry, place))
+    return frozenset(os.path.basename(entry) for entry in _entries(folder) if not _is_ours(entry, place))
 
 
 def folders() -> tuple[bool, bool]:
@@ -68,7 +69,8 @@ def sweep() -> None:
     """Removes what leads to labs that went with a reboot."""
     stale = [entry for entry in _entries(ETC_NETNS) if _is_stale(entry)] if has_etc() else []
     for link in stale:
-        link.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(link)
     if stale:
         with suppress(OSError):  # there is more in it
             ETC_NETNS.rmdir()
@@ -90,22 +92,22 @@ def _folders() -> list[Path]:
     return [NETNS, ETC_NETNS] if has_etc() else [NETNS]
 
 
-def _links(place: Place, namespace: Namespace) -> Iterator[tuple[Path, Path]]:
+def _links(place: Place, namespace: Namespace) -> Iterator[tuple[str, str]]:
     """Where its names are, and where they lead."""
     if namespace.netns:
-        yield NETNS / namespace.netns, place.mount(namespace.node)
+        yield f"{NETNS}/{namespace.netns}", place.mount(namespace.node)
         if HOST not in (namespace.node, namespace.same_as) and has_etc():
-            yield ETC_NETNS / namespace.netns, place.directory / "etc" / (namespace.same_as or namespace.node)
+            yield f"{ETC_NETNS}/{namespace.netns}", f"{place.etcs}/{namespace.same_as or namespace.node}"
 
 
-def _is_ours(link: Path, place: Place) -> bool:
+def _is_ours(link: str, place: Place) -> bool:
     return _of_lab(link) == place.lab or _is_stale(link)
 
 
-def _is_stale(link: Path) -> bool:
+def _is_stale(link: str) -> bool:
     """Whether a reboot left it. A younger one may be of a lab that is up where there is another /run (unshare -m)."""
-    there = link.parent == ETC_NETNS and (lab := _of_lab(link)) != "" and not (RUN / lab).exists()
-    return there and link.lstat().st_mtime < _booted()
+    there = link.startswith(f"{ETC_NETNS}/") and (lab := _of_lab(link)) != "" and not (RUN / lab).exists()
+    return there and os.lstat(link).st_mtime < _booted()
 
 
 def _booted() -> int:
@@ -113,23 +115,23 @@ def _booted() -> int:
     return int(text("/proc/stat").partition("\nbtime ")[2].split()[0])
 
 
-def _of_lab(link: Path) -> str:
+def _of_lab(link: str) -> str:
     """The lab into whose folder it leads; empty for what leads elsewhere, or is no link."""
-    target = _target(link)
-    inside = "netns" if link.parent == NETNS else "etc"
-    ours = target and target.parent.name == inside and target.parent.parent.parent == RUN
-    return target.parent.parent.name if ours and target else ""
+    inside = "netns" if link.startswith(f"{NETNS}/") else "etc"
+    run, lab, folder, _ = f"///{_target(link)}".rsplit("/", 3)
+    return lab if folder == inside and run == f"///{RUN}" else ""
 
 
-def _target(link: Path) -> Path | None:
+def _target(link: str) -> str:
+    """Empty where there is no link."""
     try:
-        return Path(os.readlink(link))
+        return os.readlink(link)
     except OSError:
-        return None
+        return ""
 
 
-def _entries(folder: Path) -> list[Path]:
+def _entries(folder: Path) -> list[str]:
     try:
-        return list(folder.iterdir())
+        return [f"{folder}/{name}" for name in os.listdir(folder)]
     except (FileNotFoundError, NotADirectoryError):
         return []

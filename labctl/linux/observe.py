@@ -6,6 +6,7 @@ Everything else in a namespace is none of our business here: what labctl did not
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from ipaddress import ip_address, ip_network
@@ -133,9 +134,8 @@ def _true_version(
     item: Item, there: There, place: Place, services: set[Service], rules_as_listed: str
 ) -> Iterator[Item]:
     if isinstance(item, File):
-        path = place.etc(item.node) / item.name
-        if path.exists():
-            yield File(item.node, item.name, path.read_text(errors="replace"))
+        with suppress(FileNotFoundError), open(f"{place.etc(item.node)}/{item.name}", errors="replace") as file:
+            yield File(item.node, item.name, file.read())
     elif isinstance(item, Service):
         yield from (service for service in services if service.key == item.key)
     elif item.node in there:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -31,6 +33,7 @@ T = TypeVar("T")
 class Place:
     """Paths of one lab. The host's namespace is the one labctl was started in, or the lab's own.
 
+    What is asked for again and again for every node is a string: to make a Path of it takes longer than to use it.
     `kept` has, for nodes whose mount is gone, a process that still keeps the namespace alive.
     """
 
@@ -42,14 +45,14 @@ class Place:
     def directory(self) -> Path:
         return RUN / self.lab
 
-    @property
-    def mounts(self) -> Path:
+    @cached_property
+    def mounts(self) -> str:
         """The folder of bind mounts that keep the namespaces alive; whatever is in it is the lab's."""
-        return self.directory / "netns"
+        return f"{self.directory}/netns"
 
-    def mount(self, node: str) -> Path:
+    def mount(self, node: str) -> str:
         """Where a node's namespace is, or should be, mounted."""
-        return self.mounts / node
+        return f"{self.mounts}/{node}"
 
     def owner(self, node: str) -> str:
         """The node whose namespace it is in: itself, or the one that its link leads to; HOST for the host's."""
@@ -67,15 +70,20 @@ class Place:
         """Whether its namespace is the machine's own."""
         return not self.isolated and self.owner(node) == HOST
 
-    def netns(self, node: str) -> Path:
+    def netns(self, node: str) -> str:
         """Where a node's namespace can be entered."""
         node = self.owner(node)
         if node == HOST and not self.isolated:
-            return Path(f"/proc/{os.getpid()}/ns/net")  # the main thread's, whichever thread asks
-        return Path(f"/proc/{self.kept[node]}/ns/net") if node in self.kept else self.mount(node)
+            return f"/proc/{os.getpid()}/ns/net"  # the main thread's, whichever thread asks
+        return f"/proc/{self.kept[node]}/ns/net" if node in self.kept else self.mount(node)
 
-    def etc(self, node: str) -> Path:
-        return self.directory / "etc" / self.owner(node)
+    @cached_property
+    def etcs(self) -> str:
+        """The folder of the nodes' folders of files."""
+        return f"{self.directory}/etc"
+
+    def etc(self, node: str) -> str:
+        return f"{self.etcs}/{self.owner(node)}"
 
     def scratch(self, node: str) -> Path:
         """Where a node's services start."""
@@ -124,19 +132,19 @@ class Namespaces:
     def keep(self, node: str) -> None:
         """Mounts a namespace again that only its processes keep alive. Raises OSError."""
         if not mounted(self.place, node):
-            self._mount(str(self.place.netns(node)), node)
+            self._mount(self.place.netns(node), node)
 
     def share(self, node: str, owner: str) -> None:
         """Gives a node the namespace of another: a link beside that one's mount. Raises OSError."""
         self.remove(node)
-        self.place.mount(node).symlink_to(self.place.leads_to(owner))
+        os.symlink(self.place.leads_to(owner), self.place.mount(node))
 
     def _mount(self, source: str, node: str) -> None:
         target = self.place.mount(node)
-        if target.is_symlink():  # of a node that shared a namespace
-            target.unlink()
-        target.touch(mode=0o444)
-        libc.mount(source, str(target), flags=libc.MS_BIND)
+        if os.path.islink(target):  # of a node that shared a namespace
+            os.unlink(target)
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))
+        libc.mount(source, target, flags=libc.MS_BIND)
 
     def pristine(self, sysctl: str) -> str | None:
         """What a new network namespace has for a sysctl; None where it has no such thing. Raises OSError."""
@@ -154,9 +162,10 @@ class Namespaces:
         if node in self._fds:
             os.close(self._fds.pop(node))
         target = self.place.mount(node)
-        if libc.is_mount(str(target)):
-            libc.umount(str(target))
-        target.unlink(missing_ok=True)
+        if libc.is_mount(target):
+            libc.umount(target)
+        with suppress(FileNotFoundError):
+            os.unlink(target)
 
     def fd(self, node: str) -> int:
         if node not in self._fds:
@@ -191,7 +200,8 @@ def exists(place: Place, node: str) -> bool:
 
 def mounted(place: Place, node: str) -> bool:
     """Whether a node's file, or the one that its link leads to, is a namespace; the machine's own needs none."""
-    return place.on_machine(node) or libc.is_mount(str(place.mount(place.owner(node))))
+    owner = place.owner(node)
+    return (owner == HOST and not place.isolated) or libc.is_namespace(place.mount(owner))
 
 
 SOFT_LIMIT, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # of descriptors, as whoever started labctl has it

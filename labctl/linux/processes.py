@@ -108,7 +108,7 @@ def kept(lab: str, nodes: Iterable[str]) -> dict[str, int]:
 def _with_sharers(place: Place, nodes: Iterable[str]) -> dict[str, str]:
     """Some nodes, and those in their namespaces, to whose these are."""
     owners = {node: node for node in nodes}
-    there = os.listdir(place.mounts) if owners and place.mounts.is_dir() else []
+    there = os.listdir(place.mounts) if owners and os.path.isdir(place.mounts) else []
     return owners | {name: owner for name in there if (owner := place.owner(name)) in owners}
 
 

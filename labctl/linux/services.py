@@ -32,7 +32,7 @@ def enter(place: Place, node: str) -> None:
     Only in a process with one thread that ends or execs afterwards. Raises OSError.
     """
     if not place.on_machine(node):
-        inside.enter(str(place.netns(node)), str(place.etc(node)))
+        inside.enter(place.netns(node), place.etc(node))
 
 
 def running(place: Place, expected: State) -> set[Service]:

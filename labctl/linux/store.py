@@ -74,16 +74,17 @@ def forget(place: Place) -> None:
 
 def prepare(place: Place) -> None:
     """The folder of namespaces: a shared mount, so that letting go of one is seen by every service's mounts."""
-    place.mounts.mkdir(mode=0o700, exist_ok=True)
-    if not libc.is_mount(str(place.mounts)):
-        libc.mount(str(place.mounts), str(place.mounts), flags=libc.MS_BIND)
-        libc.mount("none", str(place.mounts), flags=libc.MS_SHARED)
+    with suppress(FileExistsError):
+        os.mkdir(place.mounts, 0o700)
+    if not libc.is_mount(place.mounts):
+        libc.mount(place.mounts, place.mounts, flags=libc.MS_BIND)
+        libc.mount("none", place.mounts, flags=libc.MS_SHARED)
 
 
 def unmount(place: Place) -> None:
     """Lets go of all namespaces in one call. Raises OSError."""
-    while libc.is_mount(str(place.mounts)):
-        libc.umount(str(place.mounts))
+    while libc.is_mount(place.mounts):
+        libc.umount(place.mounts)
 
 
 def erase(place: Place) -> None:
@@ -134,7 +135,7 @@ def tidy(place: Place, wanted: State) -> None:
     with_files = {item.node for item in wanted.items if isinstance(item, File)}
     logs = {place.log(item.node, item.name) for item in wanted.items if isinstance(item, Service)}
     running = {item.node for item in wanted.items if isinstance(item, Service)}
-    for parent, owners in ((place.etc(HOST).parent, with_files), (place.scratch(HOST).parent, running)):
+    for parent, owners in ((Path(place.etcs), with_files), (place.scratch(HOST).parent, running)):
         for folder in _entries(parent):
             if folder.name not in owners:
                 _remove(folder)
@@ -147,15 +148,15 @@ def tidy(place: Place, wanted: State) -> None:
             if status not in known:
                 status.unlink()
         _prune(folder)
-    for folder in (place.etc(HOST).parent, place.scratch(HOST).parent, place.log("", "").parent, place.status("", "")):
+    for folder in (Path(place.etcs), place.scratch(HOST).parent, place.log("", "").parent, place.status("", "")):
         _prune(folder)
     named = {item.netns for item in wanted.items if isinstance(item, Namespace)}
     for link in names.links(place):
-        if link.name not in named:
-            link.unlink()
-    for mount in _entries(place.mounts):
-        if mount.name not in nodes and not libc.is_mount(str(mount)):
-            mount.unlink()
+        if os.path.basename(link) not in named:
+            os.unlink(link)
+    for mount in os.scandir(place.mounts):
+        if mount.name not in nodes and not libc.is_mount(mount.path):
+            os.unlink(mount)
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -38,7 +38,7 @@ def teardown(record: Record, place: Place, restorable: Callable[[], dict[str, st
         ("ending processes", lambda: _end(record, place)),
         ("the host's links and rules", lambda: in_thread(lambda: _host(record, place))),
         ("names in /run/netns and /etc/netns", lambda: _unname(place)),
-        (str(place.mounts), lambda: store.unmount(place)),
+        (place.mounts, lambda: store.unmount(place)),
         ("the host's settings", lambda: _settle(record, place, restorable, failures)),
     )
     for what, step in steps:
@@ -48,7 +48,7 @@ def teardown(record: Record, place: Place, restorable: Callable[[], dict[str, st
 
 
 def _nodes(record: Record, place: Place) -> set[str]:
-    there = os.listdir(place.mounts) if place.mounts.is_dir() else []
+    there = os.listdir(place.mounts) if os.path.isdir(place.mounts) else []
     return {*record.state.nodes(), *there, *([HOST] if record.isolated else [])}
 
 
@@ -130,4 +130,4 @@ def _send(socket: Socket, messages: list[bytes], command: str) -> None:
 
 def _unname(place: Place) -> None:
     for link in names.links(place):
-        link.unlink()
+        os.unlink(link)

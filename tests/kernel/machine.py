@@ -45,8 +45,8 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir /run/scratch /run/etc /run/etc/upper /run/etc/work
+mknod /run/etc/upper/netns c 0 0  # a whiteout: whatever the machine's own /etc/netns has, now or later
 mount -t overlay -o lowerdir=/etc,upperdir=/run/etc/upper,workdir=/run/etc/work overlay /etc
-rm -rf /etc/netns
 ip link set lo up
 hostname machine
 trap '' CHLD

@@ -1,7 +1,8 @@
 """Carries out a plan: one loop in one thread. Nothing else changes the kernel's state of a lab.
 
 Netlink messages wait in a queue for each namespace and leave together; the host's queue goes first, since that is
-where every pair of interfaces is made. Whatever must see them done (a sysctl of an interface, the end) flushes.
+where every pair of interfaces is made, and what brings the host's interfaces up goes last. Whatever must see them done
+(a sysctl of an interface, the end) flushes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from subprocess import Popen
 
 from labctl.errors import KernelError
 from labctl.linux import conntrack, nft, ports, services, sysctls
-from labctl.linux.messages import Indexes, messages
+from labctl.linux.messages import LATER, Indexes, messages
 from labctl.linux.names import name, unname
 from labctl.linux.netlink import GONE
 from labctl.linux.place import Namespaces
@@ -106,11 +107,14 @@ class Worker:
                     self._try(op, lambda: self._link_local(op))
 
     def flush(self) -> bool:
-        """Sends what waits, the host's first. Answers False: nothing does any more."""
+        """Sends what waits. Answers False: nothing does any more."""
         waiting, self._waiting = self._waiting, {}
-        for node in sorted(waiting, key=lambda node: node != HOST):
+        waiting.get(
+            LATER, []
+        ).reverse()  # a bridge comes before its ports, and looks at all of them for each that is up
+        for node in sorted(waiting, key=lambda node: (node == LATER, node != HOST)):
             ops = waiting[node]
-            socket = self._namespaces.socket(node)
+            socket = self._namespaces.socket(HOST if node == LATER else node)
             for refusal in socket.send([message for _, message in ops]):
                 op = ops[refusal.position][0]
                 if not (isinstance(op, Remove) and refusal.errno in GONE):
@@ -198,7 +202,7 @@ class Worker:
                 raise self._error(op, errno.EADDRINUSE, complaint)
 
     def _path(self, file: File) -> str:
-        return f"{self._namespaces.place.etc(file.node)}/{file.name}"
+        return f"{self._namespaces.place.etcs}/{file.node}/{file.name}"
 
     def _file(self, file: File, changed: bool) -> None:
         """Written in place: a running process has the file mounted and sees the change."""
@@ -208,9 +212,13 @@ class Worker:
         except FileNotFoundError:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             fd = os.open(path, WRITE, 0o644)
-        with open(fd, "w") as text:
+        try:
             os.fchmod(fd, 0o644)  # whatever the umask: services of other users read it too
-            text.write(file.text)
+            rest = memoryview(file.text.encode())
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+        finally:
+            os.close(fd)
         if changed and file.name == "hostname":
             services.rename(self._namespaces.place, file.node, file.text.strip())
 

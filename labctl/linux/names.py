@@ -32,11 +32,16 @@ def named(place: Place, namespace: Namespace) -> bool:
 def name(place: Place, namespace: Namespace) -> None:
     """Never replaces a name that leads elsewhere. Raises OSError."""
     for link, target in _links(place, namespace):
-        while _target(link) != target:
-            if _is_ours(link, place):
-                os.unlink(link)
+        while True:
             try:
                 os.symlink(target, link)
+                break
+            except FileExistsError:
+                if _target(link) == target:
+                    break
+                if not _is_ours(link, place):
+                    raise
+                os.unlink(link)
             except FileNotFoundError:  # or the last lab but this one has just removed the empty folder
                 os.makedirs(os.path.dirname(link), 0o755, exist_ok=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 from collections.abc import Mapping
@@ -141,9 +142,13 @@ class Namespaces:
 
     def _mount(self, source: str, node: str) -> None:
         target = self.place.mount(node)
-        if os.path.islink(target):  # of a node that shared a namespace
-            os.unlink(target)
-        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))
+        try:
+            os.close(os.open(target, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o444))
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            os.unlink(target)  # the link of a node that shared a namespace
+            return self._mount(source, node)
         libc.mount(source, target, flags=libc.MS_BIND)
 
     def pristine(self, sysctl: str) -> str | None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from subprocess import Popen
 
 from labctl.errors import KernelError
-from labctl.linux import conntrack, nft, ports, services, sysctls
+from labctl.linux import conntrack, nft, ports, services
 from labctl.linux.messages import LATER, Indexes, messages
 from labctl.linux.names import name, unname
 from labctl.linux.netlink import GONE
@@ -153,7 +153,7 @@ class Worker:
         if sysctl.interface:
             self.flush()
         self._namespaces.enter(sysctl.node)
-        sysctls.write(sysctl.name, sysctl.value)
+        self._namespaces.sysctls.write(sysctl.name, sysctl.value)
 
     def _reset(self, sysctl: Sysctl) -> None:
         """Back to what it was before the lab; in a node that is what a new namespace, or interface, has."""
@@ -171,7 +171,7 @@ class Worker:
                 self.flush()
                 self._namespaces.enter(after.node)
                 for name, value in settings:
-                    sysctls.write(name, value)
+                    self._namespaces.sysctls.write(name, value)
                 if before.mac != after.mac:
                     old = Address(after.node, after.name, link_local_address(before.mac))
                     for node, message in messages(Remove(old), self._namespaces.fd, self._indexes):

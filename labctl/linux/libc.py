@@ -17,6 +17,8 @@ MS_SLAVE = 1 << 19
 MS_SHARED = 1 << 20
 MNT_DETACH = 2
 PR_SET_PDEATHSIG = 1
+SYS_FSOPEN, SYS_FSCONFIG, SYS_FSMOUNT = 430, 431, 432  # on every architecture
+FSOPEN_CLOEXEC, FSCONFIG_CMD_CREATE, FSMOUNT_CLOEXEC = 1, 6, 1
 FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE = 1, 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -39,6 +41,20 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0) -> None:
 
 def umount(target: str, flags: int = MNT_DETACH) -> None:
     _check(_libc.umount2(os.fsencode(target), flags), f"umount {target}")
+
+
+def another_proc() -> int:
+    """Opens a procfs of its own for this pid namespace, mounted nowhere (since Linux 5.8 each is another one, with
+    nothing in its name cache). Raises OSError."""
+    context = _libc.syscall(SYS_FSOPEN, b"proc", FSOPEN_CLOEXEC)
+    _check(min(context, 0), "fsopen proc")
+    try:
+        _check(_libc.syscall(SYS_FSCONFIG, context, FSCONFIG_CMD_CREATE, None, None, 0), "fsconfig proc")
+        root: int = _libc.syscall(SYS_FSMOUNT, context, FSMOUNT_CLOEXEC, 0)
+        _check(min(root, 0), "fsmount proc")
+    finally:
+        os.close(context)
+    return root
 
 
 def is_mount(path: str) -> bool:

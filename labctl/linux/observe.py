@@ -19,7 +19,6 @@ from labctl.linux.names import named
 from labctl.linux.netlink import attributes
 from labctl.linux.place import Namespaces, Place, exists, mounted
 from labctl.linux.services import running
-from labctl.linux.sysctls import read
 from labctl.state import HOST, Address, File, Item, Link, Namespace, Port, Proxy, Route, Ruleset, Service, State, Sysctl
 
 
@@ -45,7 +44,7 @@ class Inside:
 
     def sysctl(self, name: str) -> str | None:
         self._namespaces.enter(self.node)
-        return read(name)
+        return self._namespaces.sysctls.read(name)
 
     def table(self, name: str) -> str:
         self._namespaces.enter(self.node)

@@ -12,7 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from labctl.linux import libc, sysctls
+from labctl.linux import libc
+from labctl.linux.sysctls import OfMany
 from labctl.state import HOST
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ class Namespaces:
     def __init__(self, place: Place) -> None:
         self.place = place
         self._inside: str | None = None if place.isolated else HOST  # a thread starts where the process is
+        self.sysctls = OfMany()  # of the namespace that was entered last
         self._fds: dict[str, int] = {}
         self._sockets: dict[str, Socket] = {}
         raise_fd_limit()
@@ -121,6 +123,7 @@ class Namespaces:
             socket.close()
         for fd in self._fds.values():
             os.close(fd)
+        self.sysctls.close()
 
     def create(self, node: str) -> None:
         """A new network namespace, kept by a bind mount; the thread stays in it. Raises OSError."""
@@ -158,7 +161,7 @@ class Namespaces:
             self._fds[PRISTINE] = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
             self._inside = PRISTINE
         self.enter(PRISTINE)
-        return sysctls.read(sysctl)
+        return self.sysctls.read(sysctl)
 
     def remove(self, node: str) -> None:
         """Lets go of a namespace; the kernel takes it away with the last process in it. Raises OSError."""

@@ -13,6 +13,7 @@ from subprocess import Popen
 
 from labctl.errors import KernelError
 from labctl.linux import conntrack, nft, ports, services, sysctls
+from labctl.linux.effort import QUEUED, effort
 from labctl.linux.messages import Indexes, messages
 from labctl.linux.names import name, unname
 from labctl.linux.netlink import GONE
@@ -20,6 +21,7 @@ from labctl.linux.place import Namespaces
 from labctl.linux.processes import end_node
 from labctl.linux.thread import Interrupted, stop
 from labctl.plan import Add, Change, Op, Plan, Remove
+from labctl.progress import Progress
 from labctl.shell import link_local_address, link_local_settings, shell
 from labctl.state import HOST, Address, File, Names, Namespace, Proxy, Ruleset, Sysctl
 from labctl.translation import stale
@@ -43,8 +45,12 @@ Report = Callable[[Op], None]
 class Worker:
     """The state of one walk through a plan."""
 
-    def __init__(self, namespaces: Namespaces, names: Names, indexes: Indexes, found: Found) -> None:
+    def __init__(
+        self, namespaces: Namespaces, names: Names, indexes: Indexes, found: Found, progress: Progress
+    ) -> None:
         self._namespaces = namespaces
+        self._progress = progress
+        self._unsent = 0.0  # of the effort of what waits
         self._names = names
         self._indexes = indexes
         self._found = found
@@ -71,6 +77,7 @@ class Worker:
             if removing and not isinstance(op, Remove):
                 removing = self.flush()
             self._one(op)
+            self._count(op)
             report(op)
         self.flush()
 
@@ -105,16 +112,26 @@ class Worker:
                 if isinstance(op, Change):
                     self._try(op, lambda: self._link_local(op))
 
+    def _count(self, op: Op) -> None:
+        queued = effort(op) / 2 if isinstance(op.item, QUEUED) else 0.0
+        self._unsent += queued
+        self._progress.done += effort(op) - queued
+
     def flush(self) -> bool:
         """Sends what waits, the host's first. Answers False: nothing does any more."""
         waiting, self._waiting = self._waiting, {}
+        unsent, self._unsent = self._unsent, 0.0
+        number = sum(map(len, waiting.values()))
         for node in sorted(waiting, key=lambda node: node != HOST):
+            if stop.is_set():
+                raise Interrupted
             ops = waiting[node]
             socket = self._namespaces.socket(node)
             for refusal in socket.send([message for _, message in ops]):
                 op = ops[refusal.position][0]
                 if not (isinstance(op, Remove) and refusal.errno in GONE):
                     raise self._error(op, refusal.errno, refusal.reason)
+            self._progress.done += unsent * len(ops) / number
         return False
 
     def _try(self, op: Op, action: Callable[[], object]) -> None:

@@ -19,7 +19,7 @@ from labctl.linux.names import name, unname
 from labctl.linux.netlink import GONE
 from labctl.linux.place import Namespaces
 from labctl.linux.processes import end_node
-from labctl.linux.thread import Interrupted, stop
+from labctl.linux.thread import heed
 from labctl.plan import Add, Change, Op, Plan, Remove
 from labctl.progress import Progress
 from labctl.shell import link_local_address, link_local_settings, shell
@@ -72,8 +72,7 @@ class Worker:
     def _walk(self, plan: Plan, report: Report) -> None:
         removing = True
         for op in plan:
-            if stop.is_set():
-                raise Interrupted
+            heed()
             if removing and not isinstance(op, Remove):
                 removing = self.flush()
             self._one(op)
@@ -123,8 +122,7 @@ class Worker:
         unsent, self._unsent = self._unsent, 0.0
         number = sum(map(len, waiting.values()))
         for node in sorted(waiting, key=lambda node: node != HOST):
-            if stop.is_set():
-                raise Interrupted
+            heed()
             ops = waiting[node]
             socket = self._namespaces.socket(node)
             for refusal in socket.send([message for _, message in ops]):

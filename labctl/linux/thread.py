@@ -32,6 +32,14 @@ class Flag:
 
 
 stop = Flag()
+
+
+def heed() -> None:
+    """Raises Interrupted when the work is to stop."""
+    if stop.is_set():
+        raise Interrupted
+
+
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 

@@ -72,8 +72,12 @@ def desired(topology: Topology, context: Context) -> State:
         items += services(node, topology.name, context.directory)
     for cable in topology.cables:
         items += _cable(cable, topology, context)
+    routed = {node.name: list[Address]() for node in topology.nodes if node.routes}
+    for item in items:
+        if isinstance(item, Address) and item.node in routed:
+            routed[item.node].append(item)
     for node in topology.nodes:
-        items += [_static(node, route, items) for route in node.routes]
+        items += [_static(node, route, routed[node.name]) for route in node.routes]
     return State.of(items)
 
 
@@ -109,15 +113,15 @@ def _digest(*names: str) -> str:
 
 def _veth_names(topology: Topology) -> dict[tuple[str, str], str]:
     """(node, bridge) to `veth` and seven hex digits, as Docker's, but the same each time and unique in the lab."""
-    names: dict[tuple[str, str], str] = {}
+    names: dict[str, tuple[str, str]] = {}
     for node in topology.nodes:
         for attachment in node.networks:
             name, salt = "", 0
-            while not name or name in names.values():
+            while not name or name in names:
                 name = "veth" + _digest(topology.name, node.name, attachment.bridge, str(salt))[:7]
                 salt += 1
-            names[node.name, attachment.bridge] = name
-    return names
+            names[name] = node.name, attachment.bridge
+    return {place: name for name, place in names.items()}
 
 
 def _mac(*names: str) -> str:
@@ -187,8 +191,7 @@ def _loopback(node: str) -> Iterator[Item]:
 def _mtus(node: Node, topology: Topology, bridges: dict[str, Bridge]) -> dict[str, int]:
     """A node's interfaces, the loopback excepted."""
     to_bridges = {name: bridges[bridge].mtu or MTU for bridge, name in interfaces(node, topology).items()}
-    ends = [(end, cable.mtu or MTU) for cable in topology.cables for end in cable.ends]
-    return to_bridges | {end.interface: mtu for end, mtu in ends if end.node == node.name}
+    return to_bridges | {end.interface: cable.mtu or MTU for end, cable in topology.plugged.get(node.name, ())}
 
 
 def _for_each_interface(settings: dict[str, str], mtus: dict[str, int]) -> dict[str, str]:
@@ -220,7 +223,7 @@ def _ipv6_settings(node: Node, mtus: dict[str, int], topology: Topology, bridges
     """
     eths = interfaces(node, topology)
     with_ipv6 = {eths[a.bridge] for a in node.networks if any(n.version == 6 for n in bridges[a.bridge].subnets)}
-    with_ipv6 |= {end.interface for cable in topology.cables for end in cable.ends if end.node == node.name and end.ip6}
+    with_ipv6 |= {end.interface for end, _ in topology.plugged.get(node.name, ()) if end.ip6}
     with_ipv6 |= {route.dev for route in node.routes if route.to.version == 6 and route.dev}
     if not with_ipv6:
         return {"net.ipv6.conf.default.disable_ipv6": "1"}
@@ -295,9 +298,9 @@ def _cable(cable: Cable, topology: Topology, context: Context) -> Iterator[Item]
     yield Link("veth", tuple(ports))
 
 
-def _static(node: Node, route: StaticRoute, items: Iterable[Item]) -> Route:
-    """A route of the file; where it names no device, the one whose subnet has the next hop."""
+def _static(node: Node, route: StaticRoute, own: Iterable[Address]) -> Route:
+    """A route of the file; where it names no device, the one whose subnet has the next hop. `own` are the node's
+    addresses."""
     metric = route.metric or (1024 if isinstance(route.to, IPv6Network) else 0)
-    own = (item for item in items if isinstance(item, Address) and item.node == node.name)
     dev = route.dev or next((item.dev for item in own if route.via in item.interface.network), None)
     return Route(node.name, route.to, route.via, dev, metric, route.table or MAIN_TABLE)

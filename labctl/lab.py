@@ -16,6 +16,7 @@ from labctl.linux.processes import here, must_be_host_of
 from labctl.linux.recovery import recover
 from labctl.linux.supervision import Unready
 from labctl.plan import Op, Plan, plan
+from labctl.progress import Progress
 from labctl.record import Leases, Record
 from labctl.removal import neighbours, others, remove, restorable
 from labctl.state import Names, Ruleset, Service, State
@@ -50,6 +51,7 @@ def up(
     report: Report = lambda op, names: None,
     waiting: Callable[[], None] = lambda: None,
     unready: Unready = lambda services: None,
+    progress: Progress | None = None,
 ) -> Draft:
     """Brings a lab to the state of its file; one that did not exist before is removed again when that fails.
 
@@ -59,7 +61,7 @@ def up(
     with store.lab_lock(topology.name, waiting):
         if store.load(topology.name) is None and (rest := recover(topology.name)):
             remove(rest)  # of a lab whose record is gone
-        return bring(topology, isolated, report, unready)
+        return bring(topology, isolated, report, unready, progress)
 
 
 def bring(
@@ -67,10 +69,12 @@ def bring(
     isolated: bool | None,
     report: Report,
     unready: Unready = lambda services: None,
+    progress: Progress | None = None,
     *,
     services: bool = True,
 ) -> Draft:
     """What `up` does; the caller holds the lab's lock. Without `services` none is started or ended."""
+    progress = progress or Progress()
     with store.machine_lock():
         intent = _intent(topology, isolated)
         store.save(intent.record)
@@ -80,10 +84,12 @@ def bring(
         found = _compared(intent)
         if not services:
             found = replace(found, plan=tuple(op for op in found.plan if not isinstance(op.item, Service)))
-        _build(found, report, unready)
+        _build(found, report, unready, progress)
     except BaseException as error:
         if intent.new:
-            _remove_again(intent.record, error)
+            _remove_again(intent.record, error, progress)
+        elif isinstance(error, KeyboardInterrupt):
+            error.add_note(f"The lab {topology.name} stays as it is now; 'labctl up {topology.file}' goes on.")
         raise
     return found
 
@@ -139,19 +145,20 @@ def _compared(intent: Intent) -> Draft:
     return Draft(intent.record, intent.wanted, plan(intent.wanted, observed), intent.new)
 
 
-def _build(found: Draft, report: Report, unready: Unready) -> None:
+def _build(found: Draft, report: Report, unready: Unready, progress: Progress) -> None:
     record, place = found.record, machine.place(found.record)
     store.prepare(place)
-    listed = machine.apply(found.plan, place, record, restorable(record), lambda op: report(op, record.names), unready)
+    tell = lambda op: report(op, record.names)  # noqa: E731
+    listed = machine.apply(found.plan, place, record, restorable(record), tell, unready, progress)
     rules = record.rules_as_listed if listed is None else listed
     if not found.new:
         store.tidy(place, found.wanted)
     store.save(replace(record, state=found.wanted, rules_as_listed=rules))
 
 
-def _remove_again(record: Record, error: BaseException) -> None:
+def _remove_again(record: Record, error: BaseException, progress: Progress) -> None:
     try:
-        remove(record)
+        remove(record, progress)
         error.add_note(f"The lab {record.lab} was removed again; nothing is left of it.")
     except Incomplete as rest:
         error.add_note(str(rest))

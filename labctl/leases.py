@@ -43,7 +43,7 @@ def lease(topology: Topology, held: Leases, taken: Taken) -> Leases:
 def interfaces(node: Node, topology: Topology) -> dict[str, str]:
     """Bridge to interface name: as asked for, else the lowest free eth<n> in the file's order."""
     asked = {a.interface for a in node.networks if a.interface}
-    asked |= {end.interface for cable in topology.cables for end in cable.ends if end.node == node.name}
+    asked |= {end.interface for end, _ in topology.plugged.get(node.name, ())}
     free = (name for name in (f"eth{n}" for n in range(len(asked) + len(node.networks))) if name not in asked)
     return {a.bridge: a.interface or next(free) for a in node.networks}
 
@@ -99,7 +99,8 @@ def _indexes(topology: Topology, held: Mapping[str, int], taken: frozenset[int])
         if len(pair) == 2 and pair[0] not in kept:
             number = next(evens)
             given |= {pair[0]: number, pair[1]: number + 1}
-    return {name: (kept | given)[name] for pair in wanted for name in pair}
+    numbers = kept | given
+    return {name: numbers[name] for pair in wanted for name in pair}
 
 
 def _ports(topology: Topology) -> Iterator[tuple[str, ...]]:
@@ -115,11 +116,14 @@ def _ports(topology: Topology) -> Iterator[tuple[str, ...]]:
 
 
 def _addresses(topology: Topology, held: Mapping[str, str]) -> dict[str, str]:
+    members: dict[str, list[tuple[str, Attachment]]] = {bridge.name: [] for bridge in topology.bridges}
+    for node in topology.nodes:
+        for attachment in node.networks:
+            members[attachment.bridge].append((node.name, attachment))
     given: dict[str, str] = {}
     for bridge in topology.bridges:
-        members = [(node.name, a) for node in topology.nodes for a in node.networks if a.bridge == bridge.name]
         for subnet in bridge.subnets:
-            given |= _pool(bridge, subnet, members, held)
+            given |= _pool(bridge, subnet, members[bridge.name], held)
     return given
 
 

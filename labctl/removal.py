@@ -10,10 +10,11 @@ from labctl.linux.place import Place
 from labctl.linux.processes import must_be_host_of
 from labctl.linux.recovery import recover
 from labctl.linux.teardown import teardown
+from labctl.progress import Progress
 from labctl.record import Record
 
 
-def down(lab: str, waiting: Callable[[], None] = lambda: None) -> bool:
+def down(lab: str, waiting: Callable[[], None] = lambda: None, progress: Progress | None = None) -> bool:
     """Removes a lab; answers whether there was one. Raises Incomplete when something of it is still there.
 
     A lab whose record is gone, damaged or a newer labctl's is removed by what the kernel tells of it.
@@ -22,7 +23,7 @@ def down(lab: str, waiting: Callable[[], None] = lambda: None) -> bool:
         record = usable(lab) or recover(lab)
         if record:
             must_be_host_of(record)
-            remove(record)
+            _interruptible(record, progress)
     return record is not None
 
 
@@ -34,9 +35,18 @@ def usable(lab: str) -> Record | None:
         return None
 
 
-def remove(record: Record) -> None:
+def _interruptible(record: Record, progress: Progress | None) -> None:
+    try:
+        remove(record, progress)
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note(f"The lab {record.lab} is partly removed: 'labctl down {record.lab}' does the rest.")
+        raise
+
+
+def remove(record: Record, progress: Progress | None = None) -> None:
     """Removes what a record describes; the caller holds the lab's lock. Raises Incomplete."""
-    failures = teardown(record, Place(record.lab, record.isolated), lambda: restorable(record))
+    place = Place(record.lab, record.isolated)
+    failures = teardown(record, place, lambda: restorable(record), progress or Progress())
     if failures:
         raise Incomplete(record.lab, failures)
 

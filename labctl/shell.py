@@ -53,6 +53,7 @@ WORDS = (  # of `ip link add` and `ip link set`, which may all be shortened (ipr
     *("parentdev", "port_guid", "promisc", "protodown", "qlen", "qlength", "state", "trailers", "txqueuelen", "type"),
     *("up", "vf", "vrf", "xdp", "xdpdrv", "xdpgeneric", "xdpoffload"),
 )
+SHORT_FORMS = frozenset(word[:length] for word in WORDS for length in range(1, len(word) + 1))
 ONE_QUEUE = "numtxqueues 1 numrxqueues 1"  # by default a veth has one per CPU, and costs accordingly
 
 
@@ -67,7 +68,7 @@ def script(plan: Plan, names: Names = MACHINES) -> str:
             stanza = title
         lines += [f"# {op.reason}"] if op.reason else []
         lines.append(shell(op, names))
-    return "\n".join(lines).lstrip("\n") + "\n" if lines else ""
+    return "\n".join(lines[1:]) + "\n" if lines else ""
 
 
 def shell(op: Op, names: Names = MACHINES) -> str:
@@ -153,7 +154,7 @@ def _add_link(link: Link, names: Names) -> Iterator[str]:
 
 def _named(name: str, word: str = "dev") -> str:
     """An interface as ip-link(8) takes it: what begins like a word of its own needs another one before it."""
-    return f"{word} {name}" if any(known.startswith(name) for known in WORDS) else name
+    return f"{word} {name}" if name in SHORT_FORMS else name
 
 
 def _new_port(port: Port, mtu: int | None = None) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
 HOST = "host"
@@ -305,6 +306,7 @@ class State:
         return sorted(names - {HOST}, key=natural)
 
 
+@cache
 def natural(name: str) -> tuple[tuple[str, int], ...]:
     """A sort key that puts container2 before container10."""
     return tuple((text, int(number or 0)) for text, number in re.findall(r"(\D*)(\d*)", name))

@@ -7,6 +7,7 @@ numbering (addresses, MACs, indexes: desired.py) or of the machine the lab will 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
 Network = IPv4Network | IPv6Network
@@ -173,3 +174,12 @@ class Topology:
     text: str = field(default="", compare=False, repr=False)  # the file's
     positions: dict[tuple[str, ...], tuple[int, int]] = field(default_factory=dict, compare=False, repr=False)
     """Line and column, from 1, of every value; keys are paths such as ("bridges", "docker0", "subnet")."""
+
+    @cached_property
+    def plugged(self) -> dict[str, list[tuple[CableEnd, Cable]]]:
+        """The cables' ends by the node that they are in; only nodes that have any."""
+        found: dict[str, list[tuple[CableEnd, Cable]]] = {}
+        for cable in self.cables:
+            for end in cable.ends:
+                found.setdefault(end.node, []).append((end, cable))
+        return found

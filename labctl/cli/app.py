@@ -107,11 +107,17 @@ def init(
 
 
 @app.command()
-def ps(as_json: Json = False) -> None:
+def ps(
+    lab: Annotated[str | None, typer.Argument(help="A lab's name or its file. Default: all labs.")] = None,
+    whole: Annotated[
+        bool, typer.Option("--all", "-a", help="Every node, also where many are alike; a pipe always has every one.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """List labs and their nodes."""
     from labctl.cli import ps
 
-    ps.run(as_json)
+    ps.run(as_json, lab, whole)
 
 
 @app.command()

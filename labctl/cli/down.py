@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 
 from labctl import removal
+from labctl.cli.bar import Bar
 from labctl.cli.choose import choose_name, no_such_lab
 from labctl.errors import Incomplete
 from labctl.linux import store
@@ -23,7 +25,8 @@ def run(lab: str | None = None, everything: bool = False) -> None:
     for name in names:
         begun = time.monotonic()
         try:
-            there = removal.down(name, lambda name=name: _say(f"{name}: waiting for another labctl …"))  # type: ignore[misc]
+            with Bar(name) as bar:
+                there = removal.down(name, _waiting(name), bar.progress)
             if there:
                 _say(f"{name}: down in {time.monotonic() - begun:.2f} s")
             elif not everything:
@@ -34,6 +37,10 @@ def run(lab: str | None = None, everything: bool = False) -> None:
         raise Incomplete(" ".join(names), failures)
     if not names:
         _say("no lab is running")
+
+
+def _waiting(name: str) -> Callable[[], None]:
+    return lambda: _say(f"{name}: waiting for another labctl …")
 
 
 def _say(line: str) -> None:

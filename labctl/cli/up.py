@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from labctl import lab
+from labctl.cli.bar import Bar
 from labctl.cli.files import topology
 from labctl.lab import Draft
 from labctl.linux.nft import others_forward
@@ -26,7 +27,10 @@ def run(file: str, isolated: bool = False, dry_run: bool = False, verbose: bool 
     wanted = topology(file)
     admit_to_change(starting=True)
     begun = time.monotonic()
-    done = lab.up(wanted, isolated or None, _tell(verbose), lambda: waiting_for(wanted.name), unready(wanted.name))
+    name = wanted.name
+    with Bar(name, wanted=not verbose) as bar:
+        tell_unready = unready(name, bar)
+        done = lab.up(wanted, isolated or None, _tell(verbose), lambda: waiting_for(name), tell_unready, bar.progress)
     finish(done, time.monotonic() - begun, verbose)
     _warn(done)
 
@@ -69,8 +73,9 @@ def waiting_for(name: str) -> None:
     print(f"{name}: waiting for another labctl that works on this lab …", file=sys.stderr)
 
 
-def unready(name: str) -> Callable[[Sequence[Service]], None]:
+def unready(name: str, bar: Bar) -> Callable[[Sequence[Service]], None]:
     def tell(services: Sequence[Service]) -> None:
+        bar.erase()
         names = [f"{service.node}/{service.name}" for service in services]
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         verb = "is" if len(names) == 1 else "are"

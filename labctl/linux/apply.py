@@ -14,13 +14,15 @@ from subprocess import Popen
 
 from labctl.errors import KernelError
 from labctl.linux import conntrack, nft, ports, services
+from labctl.linux.effort import QUEUED, effort
 from labctl.linux.messages import LATER, Indexes, messages
 from labctl.linux.names import name, unname
 from labctl.linux.netlink import GONE
 from labctl.linux.place import Namespaces
 from labctl.linux.processes import end_node
-from labctl.linux.thread import Interrupted, stop
+from labctl.linux.thread import heed
 from labctl.plan import Add, Change, Op, Plan, Remove
+from labctl.progress import Progress
 from labctl.shell import link_local_address, link_local_settings, shell
 from labctl.state import HOST, Address, File, Names, Namespace, Proxy, Ruleset, Sysctl
 from labctl.translation import stale
@@ -44,8 +46,12 @@ Report = Callable[[Op], None]
 class Worker:
     """The state of one walk through a plan."""
 
-    def __init__(self, namespaces: Namespaces, names: Names, indexes: Indexes, found: Found) -> None:
+    def __init__(
+        self, namespaces: Namespaces, names: Names, indexes: Indexes, found: Found, progress: Progress
+    ) -> None:
         self._namespaces = namespaces
+        self._progress = progress
+        self._unsent = 0.0  # of the effort of what waits
         self._names = names
         self._indexes = indexes
         self._found = found
@@ -67,11 +73,11 @@ class Worker:
     def _walk(self, plan: Plan, report: Report) -> None:
         removing = True
         for op in plan:
-            if stop.is_set():
-                raise Interrupted
+            heed()
             if removing and not isinstance(op, Remove):
                 removing = self.flush()
             self._one(op)
+            self._count(op)
             report(op)
         self.flush()
 
@@ -106,19 +112,27 @@ class Worker:
                 if isinstance(op, Change):
                     self._try(op, lambda: self._link_local(op))
 
+    def _count(self, op: Op) -> None:
+        whole = effort(op)
+        queued = whole / 2 if isinstance(op.item, QUEUED) else 0.0
+        self._unsent += queued
+        self._progress.done += whole - queued
+
     def flush(self) -> bool:
         """Sends what waits. Answers False: nothing does any more."""
         waiting, self._waiting = self._waiting, {}
-        waiting.get(
-            LATER, []
-        ).reverse()  # a bridge comes before its ports, and looks at all of them for each that is up
+        waiting.get(LATER, []).reverse()  # a bridge looks at all its ports for each that comes up while it is up
+        unsent, self._unsent = self._unsent, 0.0
+        number = sum(map(len, waiting.values()))
         for node in sorted(waiting, key=lambda node: (node == LATER, node != HOST)):
+            heed()
             ops = waiting[node]
             socket = self._namespaces.socket(HOST if node == LATER else node)
             for refusal in socket.send([message for _, message in ops]):
                 op = ops[refusal.position][0]
                 if not (isinstance(op, Remove) and refusal.errno in GONE):
                     raise self._error(op, refusal.errno, refusal.reason)
+            self._progress.done += unsent * len(ops) / number
         return False
 
     def _try(self, op: Op, action: Callable[[], object]) -> None:

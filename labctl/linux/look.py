@@ -8,18 +8,18 @@ from __future__ import annotations
 import errno
 import socket
 import subprocess
-from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface, ip_network
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_interface, ip_network
 from socket import AF_INET, AF_INET6
 from typing import Any
 
 from labctl.errors import LabError
 from labctl.linux import ports, processes, statuses
 from labctl.linux import rtnetlink as rt
-from labctl.linux.described import dump
 from labctl.linux.netlink import Socket
 from labctl.linux.place import Namespaces, Place, exists
-from labctl.linux.thread import in_thread
+from labctl.linux.thread import heed, in_thread
 from labctl.ownership import HostLink, ours
 from labctl.picture import Bridge, Hop, Inside, Interface, Neighbour, Picture, RouteEntry, Status, Traffic
 from labctl.record import Record
@@ -51,10 +51,17 @@ NEIGHBOUR_STATES = {
 }  # fmt: skip
 
 
+Read = Callable[[Inside, Socket, Record], Inside]  # fills in what a namespace holds
+
+
 def look(record: Record) -> Picture:
     """The whole lab, without its rules."""
-    place = Place(record.lab, record.isolated)
-    return in_thread(lambda: _look(record, place))
+    return in_thread(lambda: _look(record, Place(record.lab, record.isolated), _network))
+
+
+def glance(record: Record) -> Picture:
+    """As much of it as `ps` shows: of a network nothing but the addresses, on interfaces without names."""
+    return in_thread(lambda: _look(record, Place(record.lab, record.isolated), _addresses))
 
 
 def rules(record: Record) -> str:
@@ -74,13 +81,13 @@ def _rules(place: Place) -> str:
         return done.stdout if done.returncode == 0 else ""
 
 
-def _look(record: Record, place: Place) -> Picture:
+def _look(record: Record, place: Place, read: Read) -> Picture:
     nodes = record.state.nodes()
     counted = [*nodes, *([HOST] if place.isolated else [])]
     pids = processes.processes(place, counted)
     status = _status(record, pids)
     with Namespaces(place) as namespaces:
-        host, *rest = (_inside(node, record, namespaces, pids.get(node, []), status) for node in (HOST, *nodes))
+        host, *rest = (_inside(node, record, namespaces, pids.get(node, []), status, read) for node in (HOST, *nodes))
         if record.state.published and host.there:
             namespaces.enter(HOST)
         held = not record.state.published or (host.there and ports.runs(place))
@@ -100,27 +107,42 @@ def _status(record: Record, pids: Mapping[str, list[int]]) -> dict[str, tuple[St
 
 
 def _inside(
-    node: str, record: Record, namespaces: Namespaces, pids: list[int], status: Mapping[str, tuple[Status, ...]]
+    node: str,
+    record: Record,
+    namespaces: Namespaces,
+    pids: list[int],
+    status: Mapping[str, tuple[Status, ...]],
+    read: Read,
 ) -> Inside:
+    heed()
     there = _socket(namespaces, node)
     owner = namespaces.place.owner(node)
-    if there and owner != node:
-        return Inside(node, services=status.get(node, ()), pids=tuple(sorted(pids)), same_as=owner)
     if there is None:
         return Inside(node, there=False, services=status.get(node, ()))
-    links = sorted(dump(there, "ifinfmsg", rt.RTM_GETLINK), key=lambda message: message["index"])
+    inside = Inside(node, services=status.get(node, ()), pids=tuple(sorted(pids)))
+    return read(inside, there, record) if owner == node else replace(inside, same_as=owner)
+
+
+def _addresses(inside: Inside, there: Socket, _: Record) -> Inside:
+    found: dict[int, list[IPv4Interface | IPv6Interface]] = {}
+    for address in map(rt.Address, there.dump(rt.dump(rt.RTM_GETADDR))):
+        found.setdefault(address.index, []).append(ip_interface((address.packed, address.prefix)))
+    interfaces = (Interface("", i, "", (), 0, "", "", addresses=tuple(own)) for i, own in sorted(found.items()))
+    return replace(inside, interfaces=tuple(interfaces))
+
+
+def _network(inside: Inside, there: Socket, record: Record) -> Inside:
+    links = sorted(_dump(there, "ifinfmsg", rt.RTM_GETLINK), key=lambda message: message["index"])
     names = {message["index"]: message.get_attr("IFLA_IFNAME") for message in links}
     addresses: dict[int, list[str]] = {}
-    for message in dump(there, "ifaddrmsg", rt.RTM_GETADDR):
+    for message in _dump(there, "ifaddrmsg", rt.RTM_GETADDR):
         text = f"{message.get_attr('IFA_LOCAL') or message.get_attr('IFA_ADDRESS')}/{message['prefixlen']}"
         addresses.setdefault(message["index"], []).append(text)
-    return Inside(
-        node,
-        interfaces=tuple(_interface(m, node, record, names, addresses.get(m["index"], [])) for m in links),
+    return replace(
+        inside,
+        interfaces=tuple(_interface(m, inside.node, record, names, addresses.get(m["index"], [])) for m in links),
         routes=tuple(_route(message, names) for message in _main_table(there)),
         neighbours=tuple(_neighbours(there, names)),
-        services=status.get(node, ()),
-        pids=tuple(sorted(pids)),
     )
 
 
@@ -132,6 +154,12 @@ def _socket(namespaces: Namespaces, node: str) -> Socket | None:
         if error.errno in (errno.ENOENT, errno.EINVAL):
             return None
         raise
+
+
+def _dump(there: Socket, kind: str, type_: int, **fields: Any) -> list[Any]:
+    from labctl.linux.described import dump  # 40 ms, and `ps` needs none of it
+
+    return dump(there, kind, type_, **fields)
 
 
 Names = Mapping[int, str]
@@ -185,7 +213,7 @@ def _bridge(info: Any) -> Bridge:
 
 def _main_table(there: Socket) -> list[Any]:
     """IPv4 first; filtered by the kernel, and here for one too old to do it (before 4.20)."""
-    dumps = (dump(there, "rtmsg", rt.RTM_GETROUTE, family=f, table=MAIN_TABLE) for f in (AF_INET, AF_INET6))
+    dumps = (_dump(there, "rtmsg", rt.RTM_GETROUTE, family=f, table=MAIN_TABLE) for f in (AF_INET, AF_INET6))
     found = [message for messages in dumps for message in messages]
     return [m for m in found if m["table"] == MAIN_TABLE and ROUTE_KINDS.get(m["type"]) not in ("local", "multicast")]
 
@@ -226,6 +254,6 @@ def _neighbours(there: Socket, names: Names) -> list[Neighbour]:
             message.get_attr("NDA_LLADDR") or "",
             NEIGHBOUR_STATES.get(message["state"], "NONE"),
         )
-        for message in dump(there, "ndmsg", rt.RTM_GETNEIGH)
+        for message in _dump(there, "ndmsg", rt.RTM_GETNEIGH)
         if message["state"] & ~NUD_NOARP and message.get_attr("NDA_DST")
     ]

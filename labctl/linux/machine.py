@@ -11,7 +11,7 @@ from labctl.conflicts import Refused, Site
 from labctl.errors import KernelError
 from labctl.linux import processes, services
 from labctl.linux.apply import Worker
-from labctl.linux.messages import Indexes
+from labctl.linux.effort import effort, nodes
 from labctl.linux.names import folders as names_folders
 from labctl.linux.observe import observe as _observe
 from labctl.linux.place import Namespaces, Place, exists, mounted
@@ -21,6 +21,7 @@ from labctl.linux.survey import refused as _refused
 from labctl.linux.sysctls import path, read
 from labctl.linux.thread import in_thread
 from labctl.plan import Add, Op, Plan, Remove
+from labctl.progress import Progress
 from labctl.record import Record
 from labctl.state import HOST, Address, Link, Service, State
 
@@ -88,7 +89,13 @@ def settle(place: Place, state: State) -> None:
 
 
 def apply(
-    plan: Plan, place: Place, record: Record, restore: dict[str, str], report: Callable[[Op], None], unready: Unready
+    plan: Plan,
+    place: Place,
+    record: Record,
+    restore: dict[str, str],
+    report: Callable[[Op], None],
+    unready: Unready,
+    progress: Progress,
 ) -> str | None:
     """Carries out a plan: services end, then the kernel's part in the namespaces' thread, then services start.
 
@@ -97,29 +104,33 @@ def apply(
     """
     services = [op for op in plan if isinstance(op.item, Service)]
     rest = tuple(op for op in plan if not isinstance(op.item, Service))
+    progress.expect("up", nodes(plan), sum(map(effort, plan)))
+
+    def done(op: Op) -> None:
+        report(op)
+        progress.reach(progress.done + effort(op))
+
     for op in services:
         if isinstance(op, Remove):
             _end(op, place)
-            report(op)
+            done(op)
     states = (item for op in plan for item in (op.item, getattr(op, "before", op.item)))
     links = [item for item in (*record.state.items, *states) if isinstance(item, Link)]
     indexes = {(end.node, end.name): end.index for link in links for end in link.ends}
     starting = {op.item: op for op in services if isinstance(op, Add)}
+
+    def kernel() -> str | None:
+        with Namespaces(place) as namespaces:
+            worker = Worker(namespaces, record.names, indexes, restore, progress)
+            worker.perform(rest, report)
+            return worker.rules_as_listed
+
     if not starting:
-        return in_thread(lambda: _kernel(rest, place, record, indexes, restore, report)) if rest else None
+        return in_thread(kernel, progress.look) if rest else None
     with Supervision(place, [service for service in starting if isinstance(service, Service)]) as supervision:
-        listed = in_thread(lambda: _kernel(rest, place, record, indexes, restore, report)) if rest else None
-        supervision.start(lambda service: report(starting[service]), unready)
+        listed = in_thread(kernel, progress.look) if rest else None
+        supervision.start(lambda service: done(starting[service]), unready)
     return listed
-
-
-def _kernel(
-    ops: Plan, place: Place, record: Record, indexes: Indexes, restore: dict[str, str], report: Callable[[Op], None]
-) -> str | None:
-    with Namespaces(place) as namespaces:
-        worker = Worker(namespaces, record.names, indexes, restore)
-        worker.perform(ops, report)
-        return worker.rules_as_listed
 
 
 def _end(op: Remove, place: Place) -> None:

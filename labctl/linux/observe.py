@@ -19,6 +19,7 @@ from labctl.linux.names import named
 from labctl.linux.netlink import attributes
 from labctl.linux.place import Namespaces, Place, exists, mounted
 from labctl.linux.services import running
+from labctl.linux.thread import heed
 from labctl.state import HOST, Address, File, Item, Link, Namespace, Port, Proxy, Route, Ruleset, Service, State, Sysctl
 
 
@@ -30,6 +31,7 @@ def observe(expected: State, place: Place, rules_as_listed: str = "") -> State:
         services = running(place, expected)
         found: list[Item] = []
         for item in expected.items:
+            heed()
             found += _true_version(item, there, place, services, rules_as_listed)
         return State.of(found)
 

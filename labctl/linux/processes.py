@@ -142,8 +142,8 @@ def kept_in(folder: Path) -> str:
     return f"{found.st_dev}:{found.st_ino}"
 
 
-def end_all(place: Place, nodes: Iterable[str]) -> list[int]:
-    """Ends whatever runs in some nodes, and whatever the lab started; answers what is still there.
+def end_all(place: Place, nodes: Iterable[str], ended: Callable[[], None] = lambda: None) -> list[int]:
+    """Ends whatever runs in some nodes, and whatever the lab started; tells of each, answers what is still there.
 
     Supervisors first, so that nobody starts anything again.
     """
@@ -158,7 +158,7 @@ def end_all(place: Place, nodes: Iterable[str]) -> list[int]:
     sharing = [node for node in nodes if place.owner(node) != node]  # those of others are known by their network
     with _holding({known for node in sharing for known in own_mounts(place, node)}) as own:
         end_found(lambda: [pid for pid in marked(place.lab) if supervisor in environ(pid)])
-        return end_found(find, own)
+        return end_found(find, own, ended)
 
 
 @contextmanager
@@ -210,20 +210,24 @@ def end_service(place: Place, service: Service) -> list[int]:
     return left
 
 
-def end_found(find: Callable[[], list[int]], own: Collection[str] = ()) -> list[int]:
+def end_found(
+    find: Callable[[], list[int]], own: Collection[str] = (), ended: Callable[[], None] = lambda: None
+) -> list[int]:
     """SIGTERM, after PATIENCE seconds SIGKILL, also for what was started meanwhile; answers what is still there.
 
     `own` are the mount namespaces of services, which tell them where a mark does not.
     """
-    _send(find, own, signal.SIGTERM, PATIENCE)
+    _send(find, own, signal.SIGTERM, PATIENCE, ended)
     for _ in range(KILLS):
-        left = _send(find, own, signal.SIGKILL, 5.0)
+        left = _send(find, own, signal.SIGKILL, 5.0, ended)
         if not left:
             break
     return left
 
 
-def _send(find: Callable[[], list[int]], own: Collection[str], number: int, seconds: float) -> list[int]:
+def _send(
+    find: Callable[[], list[int]], own: Collection[str], number: int, seconds: float, ended: Callable[[], None]
+) -> list[int]:
     """Signals what is found and waits for its end; answers what was there.
 
     Held by pidfd and looked for again once held, so that a number that was given to another process is never hit. What
@@ -237,7 +241,7 @@ def _send(find: Callable[[], list[int]], own: Collection[str], number: int, seco
         there = set(find()) & held.keys() if held else set()
         for pid in there:
             _signal(held[pid], number)
-        _wait({pid: held[pid] for pid in there}, seconds)
+        _wait({pid: held[pid] for pid in there}, seconds, ended)
         return sorted(there)
     finally:
         for fd in held.values():
@@ -305,7 +309,7 @@ def _signal(pidfd: int, number: int) -> None:
         signal.pidfd_send_signal(pidfd, number)
 
 
-def _wait(pidfds: dict[int, int], seconds: float) -> set[int]:
+def _wait(pidfds: dict[int, int], seconds: float, ended: Callable[[], None]) -> set[int]:
     """The processes that have not ended after some seconds. A pidfd becomes readable when its process ends."""
     poll = select.poll()
     left = {fd: pid for pid, fd in pidfds.items()}
@@ -316,6 +320,7 @@ def _wait(pidfds: dict[int, int], seconds: float) -> set[int]:
         for fd, _ in poll.poll(rest * 1000):
             poll.unregister(fd)
             _reap(left.pop(fd))
+            ended()
     return set(left.values())
 
 

@@ -12,10 +12,10 @@ from labctl.linux.place import Place, exists
 from labctl.linux.processes import (
     DIGEST,
     MARK,
-    belongs_to,
     environ,
     mark,
     marked,
+    mounts,
     namespace,
     own_mounts,
     processes,
@@ -47,12 +47,17 @@ def running(place: Place, expected: State) -> set[Service]:
     if not all(exists(place, node) for node in nodes):
         pids |= set(marked(place.lab))
     words = {pid: environ(pid) for pid in pids}
-    marks = {word for each in words.values() for word in each}
+    marked_so: dict[bytes, set[int]] = {}
+    within: dict[str, set[int]] = {}
+    for pid, own in words.items():
+        within.setdefault(namespace(pid, "mnt"), set()).add(pid)
+        for word in own:
+            marked_so.setdefault(word, set()).add(pid)
     found: set[Service] = set()
     for service in services:
         report = statuses.read(place, service.node, service.name)
-        own = belongs_to(service, report)
-        living = [pid for pid in pids if own(pid)] if report or mark(service) in marks else []
+        known = mounts(report)
+        living = marked_so.get(mark(service), set()) | (within.get(known, set()) if known else set())
         if living or (report and report.watched and report.state in ("waiting", "restarting")):
             found.add(_true(service, report, [words[pid] for pid in living], exists(place, service.node)))
     return found

@@ -14,37 +14,52 @@ from dataclasses import replace
 from labctl.errors import KernelError, LabError
 from labctl.linux import conntrack, names, nft, store
 from labctl.linux import rtnetlink as rt
+from labctl.linux.effort import HOST_LINK, NODE, PROCESS
 from labctl.linux.netlink import GONE, Socket, number
 from labctl.linux.place import Namespaces, Place, mounted
 from labctl.linux.processes import end_all, kept
 from labctl.linux.sysctls import write
 from labctl.linux.thread import in_thread
 from labctl.ownership import found_before, ours
+from labctl.progress import Progress
 from labctl.record import Record
-from labctl.state import HOST
+from labctl.state import HOST, Service
 from labctl.translation import translations
 
 Step = Callable[[], None]
 
 
-def teardown(record: Record, place: Place, restorable: Callable[[], dict[str, str]]) -> list[str]:
+def teardown(record: Record, place: Place, restorable: Callable[[], dict[str, str]], progress: Progress) -> list[str]:
     """Removes the lab; `restorable` tells the host's sysctls that no other lab needs. Answers what failed, in words.
 
     The record goes last, and only when all else is gone: until then `down` can be run again.
     """
     failures: list[str] = []
     place = replace(place, kept=kept(place.lab, _lost(record, place)))
-    steps: tuple[tuple[str, Step], ...] = (
-        ("ending processes", lambda: _end(record, place)),
-        ("the host's links and rules", lambda: in_thread(lambda: _host(record, place))),
-        ("names in /run/netns and /etc/netns", lambda: _unname(place)),
-        (place.mounts, lambda: store.unmount(place)),
-        ("the host's settings", lambda: _settle(record, place, restorable, failures)),
+    processes, links, rest = _efforts(record)
+    progress.expect("down", len(record.state.nodes()), processes + links + rest)
+    ended = lambda: progress.reach(min(progress.done + PROCESS, processes))  # noqa: E731
+    steps: tuple[tuple[str, float, Step], ...] = (
+        ("ending processes", processes, lambda: _end(record, place, ended)),
+        ("the host's links and rules", links, lambda: in_thread(lambda: _host(record, place), progress.look)),
+        ("names in /run/netns and /etc/netns", rest, lambda: _unname(place)),
+        (place.mounts, 0.0, lambda: store.unmount(place)),
+        ("the host's settings", 0.0, lambda: _settle(record, place, restorable, failures)),
     )
-    for what, step in steps:
+    before = 0.0
+    for what, effort, step in steps:
         with _noting(what, failures):
             step()
+        before += effort
+        progress.reach(before)
     return failures
+
+
+def _efforts(record: Record) -> tuple[float, float, float]:
+    """Of ending processes, of removing the host's links, and of all else."""
+    nodes = NODE * len(record.state.nodes())
+    services = sum(isinstance(item, Service) for item in record.state.items)
+    return nodes + PROCESS * services, 0.0 if record.isolated else HOST_LINK * len(record.host_links), nodes
 
 
 def _nodes(record: Record, place: Place) -> set[str]:
@@ -80,8 +95,8 @@ def _noting(what: str, failures: list[str]) -> Iterator[None]:
         failures.append(f"{what}: {error}")
 
 
-def _end(record: Record, place: Place) -> None:
-    left = end_all(place, _nodes(record, place) if record.isolated else _nodes(record, place) - {HOST})
+def _end(record: Record, place: Place, ended: Step) -> None:
+    left = end_all(place, _nodes(record, place) if record.isolated else _nodes(record, place) - {HOST}, ended)
     if left:
         raise KernelError(f"kill -KILL {' '.join(map(str, left))}", 0, "still running")
 

@@ -32,11 +32,22 @@ class Flag:
 
 
 stop = Flag()
+
+
+def heed() -> None:
+    """Raises Interrupted when the work is to stop."""
+    if stop.is_set():
+        raise Interrupted
+
+
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
-def in_thread(work: Callable[[], T]) -> T:
-    """Does work in another thread and answers its result, or raises its error.
+LOOK = 0.2  # seconds between two looks at the work
+
+
+def in_thread(work: Callable[[], T], look: Callable[[], None] | None = None) -> T:
+    """Does work in another thread and answers its result, or raises its error. Meanwhile `look` is called now and then.
 
     An interrupt sets `stop`; work that looks at it ends early, and the interrupt is raised again once it has. The
     thread starts with the interrupts blocked (so do its children: Ctrl-C ends no nft half-way), for one that hits this
@@ -48,7 +59,7 @@ def in_thread(work: Callable[[], T]) -> T:
     try:
         thread.start()
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
-        job.wait()
+        job.wait(look)
     except BaseException:
         stop.set()
         while thread.ident and not job.ended.is_set():
@@ -89,6 +100,7 @@ class _Job(Generic[T]):
             self.ended.set()
             self._running.release()
 
-    def wait(self) -> None:
+    def wait(self, look: Callable[[], None] | None = None) -> None:
         while not self.ended.is_set():
-            self._running.acquire()
+            if not self._running.acquire(timeout=LOOK if look else -1) and look:
+                look()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TypeVar
 
 WIDTH = 80
 GAP = "  "
 INDENT = "  "
 MARGIN = "    "  # of the second and later lines of a row that is broken
-FOLD = 6  # rows of a list that is cut short: one of more than twice as many
+MOST = 12  # rows of a list that is not cut short
+FIRST = 3  # rows of one that is, and then its last
+RUN = 20  # nodes, one after the other and alike, that are all told
 NARROWEST = 24  # of a last column that is wrapped
 BOLD, DIM, RED, GREEN, YELLOW, CYAN = "1", "2", "31", "32", "33", "36"
 
@@ -50,14 +53,17 @@ class Page:
         return self.paint(title, BOLD) + (" " + self.paint(f"({remark})", DIM) if remark else "")
 
     def beginning(self, rows: Sequence[Row], more: str, colours: Colours) -> list[str]:
-        """A table or its beginning; then the command `more` shows the rest."""
-        shown, rest = self.cut(rows)
-        return [*self.table(shown, colours), *([f"{self.indent}… {rest} more: {more}"] if rest else [])]
+        """A table, or its first rows and its last; the command `more` shows those between."""
+        first, rest, last = self.cut(rows)
+        lines = self.table([*first, *last], colours)
+        end = len(lines) - len(self.table(last, colours)) if last else 0
+        return [*lines[:end], f"{self.indent}… {rest} more: {more}", *lines[end:]] if rest else lines
 
-    def cut(self, rows: Sequence[T]) -> tuple[Sequence[T], int]:
-        """The rows to show, and how many more there are."""
-        shown = rows if self.whole or len(rows) <= 2 * FOLD else rows[:FOLD]
-        return shown, len(rows) - len(shown)
+    def cut(self, rows: Sequence[T]) -> tuple[Sequence[T], int, Sequence[T]]:
+        """The first rows to show, how many are left out, and the last."""
+        if self.whole or len(rows) <= MOST:
+            return rows, 0, ()
+        return rows[:FIRST], len(rows) - FIRST - 1, rows[-1:]
 
     def table(self, rows: Sequence[Row], colours: Colours | None = None, *, head: bool = False) -> list[str]:
         """Columns as wide as their widest text; the last one is wrapped, or set below, where it does not fit."""
@@ -99,6 +105,14 @@ class Page:
 def wrapped(text: str, width: int, indent: str = GAP) -> list[str]:
     """A text in lines of a width, the second and later ones set in; words stay whole."""
     return textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def folded(items: Iterable[T], shape: Callable[[T], Hashable], most: int = RUN) -> Iterator[T | int]:
+    """Of a run of items of one shape that is longer than `most` the first and the last, and between them how many more
+    there are."""
+    for _, run in groupby(items, shape):
+        alike = list(run)
+        yield from alike if len(alike) <= most else (alike[0], len(alike) - 2, alike[-1])
 
 
 def size(number: int) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
 from labctl.picture import Inside, Picture
-from labctl.view.page import CYAN, RED, Page, Row, always, by_state
+from labctl.view.page import CYAN, DIM, RED, Page, Row, always, by_state, folded
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,18 @@ class Unreadable:
 Lab = Picture | Unreadable
 
 
-def ps(labs: Sequence[Lab], *, colour: bool = False) -> str:
+def ps(labs: Sequence[Lab], *, colour: bool = False, whole: bool = True) -> str:
+    """Unless it is to be whole, many nodes that are alike are folded: what differs stands out."""
     page = Page(colour, indent="")
     lab = always(CYAN)
     tables = [page.table([("LAB", "HOST", "NODES", "FILE"), *map(_lab, labs)], {0: lab}, head=True)]
-    rows = [row for found in labs if isinstance(found, Picture) for node in found.nodes for row in _node(found, node)]
-    if rows:
+    told = [(found, node) for found in labs if isinstance(found, Picture) for node in _told(found, whole)]
+    if told:
         head = ("LAB", "NODE", "ADDRESSES", "PROCESSES", "SERVICES")
+        rows = [row for found, node in told for row in _rows(found, node)]
         tables.append(page.table([head, *rows], {0: lab, 2: _gone, 4: by_state}, head=True))
+    if any(isinstance(node, int) for _, node in told):
+        tables.append([page.paint("All of them: labctl ps --all", DIM)])
     return "\n\n".join("\n".join(table) for table in tables) + "\n"
 
 
@@ -39,6 +43,27 @@ def _lab(lab: Lab) -> Row:
         case Picture():
             where = "isolated" if lab.isolated else "this machine"
             return lab.lab, where if lab.host.there else f"{where}, gone", str(len(lab.nodes)), lab.file
+
+
+def _told(lab: Picture, whole: bool) -> Iterator[Inside | int]:
+    if whole:
+        return iter(lab.nodes)
+    return folded(lab.nodes, _shape)
+
+
+def _shape(inside: Inside) -> Hashable:
+    """What nodes that are alike have in common; their names differ in the last number only."""
+    services = tuple((status.service.name, status.text) for status in inside.services)
+    stem = inside.node.rstrip("0123456789")
+    return stem, inside.there, inside.same_as, len(addresses_of(inside)), len(inside.pids), services
+
+
+def _rows(lab: Picture, node: Inside | int) -> Iterator[Row]:
+    """A number stands for so many nodes that are like those above and below it."""
+    if isinstance(node, int):
+        yield lab.lab, "…", f"{node} more like these", "", ""
+    else:
+        yield from _node(lab, node)
 
 
 def _node(lab: Picture, inside: Inside) -> Iterator[Row]:

@@ -73,8 +73,8 @@ def bridges(picture: Picture, page: Page) -> list[str]:
 
 def _brctl(inside: Inside, bridge: Interface, page: Page) -> list[Row]:
     assert bridge.bridge
-    ports, more = page.cut([i.name for i in inside.interfaces if i.master == bridge.name])
-    ports = [*ports, *([f"… {more} more"] if more else [])]
+    first_ports, more, last = page.cut([i.name for i in inside.interfaces if i.master == bridge.name])
+    ports = [*first_ports, *([f"… {more} more"] if more else []), *last]
     name = bridge.name if inside.node == HOST else f"{bridge.name} ({inside.node})"
     first, *rest = ports or [""]
     stp = "yes" if bridge.bridge.stp else "no"

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv4Interface, IPv6Network, ip_interface, ip_network
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, IPv6Network, ip_network
 
 from labctl.etc import files
 from labctl.leases import address, interfaces, ways_out
@@ -37,6 +37,7 @@ from labctl.written import Attachment, Bridge, Cable, IPAddress, Node, StaticRou
 
 MTU = 1500
 NO_MAC = "00:00:00:00:00:00"
+EVERYWHERE = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 LOOPBACK = IPv4Interface("127.0.0.1/8")  # comes with lo when it goes up; ::1 is there without
 
 
@@ -107,6 +108,10 @@ def _ways_in(topology: Topology, context: Context, found: Mapping[str, str]) -> 
             yield Sysctl(HOST, f"{conf}.accept_dad", "0")  # nobody waits for its link-local address
 
 
+def _interface(ip: IPAddress, prefix: int) -> IPv4Interface | IPv6Interface:
+    return (IPv4Interface if ip.version == 4 else IPv6Interface)((int(ip), prefix))
+
+
 def _digest(*names: str) -> str:
     return hashlib.sha256("/".join(names).encode()).hexdigest()
 
@@ -160,7 +165,7 @@ def _bridge(bridge: Bridge, topology: Topology, context: Context) -> Iterator[It
     yield Link("bridge", (port,), stp=bridge.stp)
     for subnet in bridge.subnets:
         if gateway := bridge.gateway(subnet):
-            yield Address(HOST, bridge.name, ip_interface(f"{gateway}/{subnet.prefixlen}"))
+            yield Address(HOST, bridge.name, _interface(gateway, subnet.prefixlen))
 
 
 def _namespace(
@@ -249,15 +254,16 @@ def _attachments(
         yield _pair(node, attachment, bridge, eth, near_name, topology, context)
         for subnet in bridge.subnets:
             ip = address(context.leases, node.name, attachment, subnet.version)
-            if subnet.version == 4 or not _without_ipv6(node, eth):
-                yield Address(node.name, eth, ip_interface(f"{ip}/{subnet.prefixlen}"))
+            if ip and (subnet.version == 4 or not _without_ipv6(node, eth)):
+                yield Address(node.name, eth, _interface(ip, subnet.prefixlen))
     written = {
         route.to.version for route in node.routes if route.to.prefixlen == 0 and route.table in (None, MAIN_TABLE)
     }
     for version, bridge in ways_out(node, bridges).items():
         if version not in written and not (version == 6 and _without_ipv6(node, eths[bridge.name])):
-            everywhere = ip_network("0.0.0.0/0" if version == 4 else "::/0")
-            yield Route(node.name, everywhere, bridge.ways_out[version], eths[bridge.name], 1024 * (version == 6))
+            yield Route(
+                node.name, EVERYWHERE[version], bridge.ways_out[version], eths[bridge.name], 1024 * (version == 6)
+            )
 
 
 def _pair(

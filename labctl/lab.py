@@ -10,7 +10,7 @@ from labctl.conflicts import check_names, check_ports, check_subnets, taken
 from labctl.desired import Context, desired, forwarding
 from labctl.errors import Incomplete, UsageError
 from labctl.leases import lease
-from labctl.linux import machine, store
+from labctl.linux import machine, nursery, store
 from labctl.linux.place import Place, rootless
 from labctl.linux.processes import here, must_be_host_of
 from labctl.linux.recovery import recover
@@ -59,9 +59,11 @@ def up(
     Raises TopologyError or Conflict with nothing touched, KernelError or ServiceError with all done that came before.
     """
     with store.lab_lock(topology.name, waiting):
-        if store.load(topology.name) is None and (rest := recover(topology.name)):
+        new = not store.has_record(topology.name)
+        if new and (rest := recover(topology.name)):
             remove(rest)  # of a lab whose record is gone
-        return bring(topology, isolated, report, unready, progress)
+        with nursery.ahead(sum(not node.same_as for node in topology.nodes) if new else 0):
+            return bring(topology, isolated, report, unready, progress)
 
 
 def bring(

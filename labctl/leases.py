@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import NoReturn
 
@@ -72,6 +73,7 @@ def ways_out(node: Node, bridges: Mapping[str, Bridge]) -> dict[int, Bridge]:
     return found
 
 
+@cache
 def _address(version: int, text: str) -> IPAddress:
     return IPv4Address(text) if version == 4 else IPv6Address(text)
 

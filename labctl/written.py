@@ -45,7 +45,7 @@ class Bridge:
             return None
         return next((g for g in self.gateways if g.version == subnet.version), subnet.network_address + 1)
 
-    @property
+    @cached_property
     def ways_out(self) -> dict[int, IPAddress]:
         """The IP versions for which it leads to other networks, and its address for that."""
         found = {subnet.version: self.gateway(subnet) for subnet in self.subnets if not self.internal}

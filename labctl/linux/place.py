@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from labctl.linux import libc
+from labctl.linux.limits import raise_fd_limit
 from labctl.linux.sysctls import OfMany
 from labctl.state import HOST
 
@@ -127,7 +127,14 @@ class Namespaces:
 
     def create(self, node: str) -> None:
         """A new network namespace, kept by a bind mount; the thread stays in it. Raises OSError."""
-        libc.unshare(libc.CLONE_NEWNET)
+        from labctl.linux import nursery  # 3 ms, and `exec` makes none
+
+        made = nursery.take()
+        if made is None:
+            libc.unshare(libc.CLONE_NEWNET)
+        else:
+            self._fds[node] = made
+            libc.setns(made)
         self._inside = None
         self._mount("/proc/thread-self/ns/net", node)
         self._inside = node
@@ -210,14 +217,3 @@ def mounted(place: Place, node: str) -> bool:
     """Whether a node's file, or the one that its link leads to, is a namespace; the machine's own needs none."""
     owner = place.owner(node)
     return (owner == HOST and not place.isolated) or libc.is_namespace(place.mount(owner))
-
-
-SOFT_LIMIT, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # of descriptors, as whoever started labctl has it
-
-
-def raise_fd_limit() -> None:
-    """Two descriptors a node, or one a process; the usual soft limit of 1024 ends at 500 nodes. Services get it back:
-    some programs close all that they may have, or use select(2)."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

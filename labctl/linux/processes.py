@@ -18,7 +18,8 @@ from pathlib import Path
 
 from labctl.errors import UsageError
 from labctl.linux import statuses
-from labctl.linux.place import RUN, Place, raise_fd_limit, rootless
+from labctl.linux.limits import raise_fd_limit
+from labctl.linux.place import RUN, Place, rootless
 from labctl.linux.program import begun, in_mounts
 from labctl.linux.readings import text
 from labctl.record import Record

@@ -39,10 +39,14 @@ def load(lab: str) -> Record | None:
     """Raises LabError where there is a record that this version cannot use."""
     path = RUN / lab / RECORD
     found = text(lab)
-    record = loads(found, str(path)) if found or os.path.exists(path) else None
+    record = loads(found, str(path)) if found or has_record(lab) else None
     if record and record.lab != lab:
         raise LabError(f"{path} is the record of the lab {record.lab}", REMEDY)
     return record
+
+
+def has_record(lab: str) -> bool:
+    return os.path.exists(RUN / lab / RECORD)
 
 
 def text(lab: str) -> str:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from labctl.errors import ServiceError
 from labctl.linux import libc, logs, statuses
-from labctl.linux.place import SOFT_LIMIT, Place
+from labctl.linux.limits import SOFT_LIMIT
+from labctl.linux.place import Place
 from labctl.linux.processes import DIGEST, MACHINE, MARK, NETNS, SUPERVISOR, machine
 from labctl.state import Service
 

@@ -1,0 +1,54 @@
+"""Namespaces that a child makes ahead, and sysctls of many of them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from kernel.machine import Machine, each_way, wait_until
+
+SIZE = 60  # more than a child is asked for, and than one procfs is used for
+
+
+def large(machine: Machine, size: int = SIZE) -> str:
+    nodes = "".join(
+        f"  n{number}: {{networks: [lan], sysctls: {{net.ipv4.ip_default_ttl: {number}}}}}\n"
+        for number in range(1, size + 1)
+    )
+    return machine.topology("lab", f"name: lab\nbridges: {{lan: {{subnet: 10.7.0.0/24}}}}\nnamespaces:\n{nodes}")
+
+
+@each_way
+def test_each_node_has_a_namespace_of_its_own(machine: Machine, option: str) -> None:
+    """With its own settings, whichever process made it; and what is there is what was meant."""
+    file = large(machine)
+    machine.up(file, option)
+    assert machine.run(f"labctl plan {file} --exit-code").status == 0
+    for number in (1, 23, 24, SIZE):
+        assert machine.ok(f"labctl exec n{number} -- sysctl -n net.ipv4.ip_default_ttl") == f"{number}\n"
+        assert machine.ok(f"labctl exec n{number} -- sysctl -n net.ipv6.conf.eth0.disable_ipv6") == "1\n"
+    inodes = machine.ok(f"for n in $(seq {SIZE}); do labctl exec n$n -- readlink /proc/self/ns/net; done")
+    assert len(set(inodes.split())) == SIZE
+    machine.ok("labctl down")
+    assert machine.processes() == machine.before["processes"]
+
+
+def test_the_child_ends_with_up(machine: Machine) -> None:
+    """However that ends: here it is killed while it works, and `down` finds nothing but what it had mounted."""
+    file = large(machine)
+    for delay in ("0.05", "0.1", "0.15", "0.2"):
+        machine.run(f"timeout -s KILL {delay} labctl up {file}")
+        wait_until(lambda: machine.processes() == machine.before["processes"])
+        machine.run("labctl down")
+
+
+@pytest.mark.parametrize("limit", [5, 30])
+def test_the_kernel_makes_no_more(machine: Machine, limit: int) -> None:
+    """A child that cannot go on leaves it to `up`, which says what is wrong and leaves nothing behind."""
+    limited = f"echo {limit} >/proc/sys/user/max_net_namespaces; exec labctl up {large(machine)}"
+    done = machine.run(f"unshare --user --map-root-user --net --mount sh -c '{limited}'")  # a limit of its own
+    assert done.status == 1
+    assert "ip netns add n" in done.stderr
+    assert "max_net_namespaces" in done.stderr
+    assert json.loads(machine.ok("labctl ps --json")) == []

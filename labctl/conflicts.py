@@ -7,11 +7,11 @@ lab's mark.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from errno import EADDRINUSE, EADDRNOTAVAIL
 from ipaddress import IPv4Network
 
 from labctl.errors import Conflict, Problem, TopologyError
+from labctl.fields import dataclass
 from labctl.leases import Taken
 from labctl.ownership import HostLink, ours
 from labctl.record import Record

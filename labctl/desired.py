@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, IPv6Network, ip_network
 
 from labctl.etc import files
+from labctl.fields import dataclass, field, replace
 from labctl.leases import address, interfaces, ways_out
 from labctl.programs import services
 from labctl.publish import opened, published

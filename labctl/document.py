@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import errno
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
 from labctl.errors import MAX_PROBLEMS, Problem, TopologyError, UsageError
+from labctl.fields import dataclass
 from labctl.syntax import complaint, decode, kind, leftover, place, quoted, refuse_directives, typed
 
 MAX_BYTES = 1 << 20
@@ -59,18 +59,24 @@ def parse(text: bytes, file: str) -> Document:
     return composer.document()
 
 
-@dataclass(slots=True)
 class Value:
-    """A scalar, list or mapping, and where it is written. An alias is its anchor's Value, not a copy."""
+    """A scalar, list or mapping, and where it is written. An alias is its anchor's Value, not a copy.
 
-    data: Any
-    line: int
-    column: int
-    text: str = ""  # a scalar as written, before its type was found: 1.10 is "1.10"
-    children: dict[str, Value] = field(default_factory=lambda: _NO_CHILDREN)
-    keys: dict[str, Place] = field(default_factory=lambda: _NO_KEYS)  # where a mapping's keys are written
-    size: int = 1  # how many values this counts as, aliases written out
-    height: int = 1
+    `text` is a scalar as written, before its type was found: 1.10 is "1.10". `keys` tells where a mapping's keys are
+    written, `size` how many values this counts as, aliases written out.
+    """
+
+    __slots__ = ("children", "column", "data", "height", "keys", "line", "size", "text")
+
+    def __init__(self, data: Any, line: int, column: int, text: str = "", size: int = 1) -> None:
+        self.data = data
+        self.line = line
+        self.column = column
+        self.text = text
+        self.children: dict[str, Value] = _NO_CHILDREN
+        self.keys: dict[str, Place] = _NO_KEYS
+        self.size = size
+        self.height = 1
 
 
 _NO_CHILDREN: dict[str, Value] = {}  # shared by all scalars: they are many
@@ -131,14 +137,16 @@ class _EnoughError(Exception):
     """Reading on would tell the user nothing more."""
 
 
-@dataclass(slots=True)
 class _Open:
-    """A list or mapping whose end is not yet read."""
+    """A list or mapping that has not ended: `key` was read, and its value is next; `merged` is what `<<` brings in."""
 
-    value: Value
-    anchor: str | None
-    key: str | None = None  # read, and its value is next
-    merged: list[Value] = field(default_factory=list)  # what `<<` brings in
+    __slots__ = ("anchor", "key", "merged", "value")
+
+    def __init__(self, value: Value, anchor: str | None) -> None:
+        self.value = value
+        self.anchor = anchor
+        self.key: str | None = None
+        self.merged: list[Value] = []
 
 
 class _Composer:
@@ -196,7 +204,9 @@ class _Composer:
         if len(self.stack) >= MAX_DEPTH:
             self._give_up(at, f"nested more than {MAX_DEPTH} levels deep; a topology is never that deep")
         empty: Any = {} if isinstance(event, yaml.MappingStartEvent) else []
-        self.stack.append(_Open(Value(empty, *at, "", {}, {}), event.anchor))
+        value = Value(empty, *at)
+        value.children, value.keys = {}, {}
+        self.stack.append(_Open(value, event.anchor))
         if event.anchor:
             self.anchors[event.anchor] = None
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv6Address, ip_network
 
 from labctl import notation, policies
 from labctl.document import Document, Steps
 from labctl.errors import Problem
+from labctl.fields import dataclass, field
 from labctl.reader import At, EnoughError
 from labctl.syntax import quoted
 from labctl.written import NAT, Attachment, Bridge, Cable, CableEnd, IPAddress, Network, Node, Publish, Run, StaticRoute

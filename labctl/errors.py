@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import errno as errnos
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+
+from labctl.fields import dataclass, replace
 
 MAX_PROBLEMS = 100  # with more, the file is not what its author thinks it is
 

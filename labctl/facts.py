@@ -6,10 +6,10 @@ The defaults are those of a machine on which nothing is wrong. None stands for w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
 
 from labctl.conflicts import HostRoute
+from labctl.fields import dataclass, field
 
 Topic = Literal["privileges", "kernel", "tools", "host"]
 Level = Literal["ok", "note", "warning", "problem"]

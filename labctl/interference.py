@@ -6,13 +6,13 @@ An isolated lab is out of reach of nearly all of it, and the remedies say so.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
 from ipaddress import IPv4Network, ip_network
 
 from labctl.conflicts import POOLS, HostRoute, free_subnet
 from labctl.facts import Chain, Finding, Host
+from labctl.fields import replace
 from labctl.written import Network
 
 FILE = "/etc/sysctl.d/60-labctl.conf"

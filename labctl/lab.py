@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 
 from labctl.conflicts import check_names, check_ports, check_subnets, taken
 from labctl.desired import Context, desired, forwarding
 from labctl.errors import Incomplete, UsageError
+from labctl.fields import dataclass, replace
 from labctl.leases import lease
 from labctl.linux import machine, nursery, store
 from labctl.linux.place import Place, rootless

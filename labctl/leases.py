@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import NoReturn
 
 from labctl.errors import Conflict
+from labctl.fields import dataclass
 from labctl.record import Leases
 from labctl.written import Attachment, Bridge, IPAddress, Network, Node, Publish, Span, Topology, bounds
 

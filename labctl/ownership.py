@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from labctl.fields import dataclass
 from labctl.record import Record
 
 

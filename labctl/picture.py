@@ -6,9 +6,9 @@ additions too: connected routes, counters, neighbours, and on the machine's own 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
+from labctl.fields import dataclass, field
 from labctl.state import HOST, Published, Service, natural
 from labctl.status import Report
 

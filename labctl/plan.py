@@ -7,8 +7,8 @@ reads in shell is shell.py.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 
+from labctl.fields import dataclass, replace
 from labctl.state import (
     HOST,
     UNREADY,

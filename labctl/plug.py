@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from labctl.edit import connected, disconnected
 from labctl.errors import LabError, TopologyError, UsageError
+from labctl.fields import replace
 from labctl.lab import Draft, Report, bring
 from labctl.leases import interfaces
 from labctl.linux import store

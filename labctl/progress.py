@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from labctl.fields import dataclass
 
 
 def _nobody(_: Progress) -> None:

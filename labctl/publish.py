@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from labctl.fields import dataclass
 from labctl.leases import address, host_port, ways_out
 from labctl.record import Leases
 from labctl.state import Published

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from labctl.document import Document, Steps, Value
@@ -16,14 +15,16 @@ class EnoughError(Exception):
     """There are more problems than are told."""
 
 
-@dataclass(slots=True)
 class At:
     """A place in a document, to read from."""
 
-    document: Document
-    path: Steps
-    value: Value
-    problems: list[Problem]
+    __slots__ = ("document", "path", "problems", "value")
+
+    def __init__(self, document: Document, path: Steps, value: Value, problems: list[Problem]) -> None:
+        self.document = document
+        self.path = path
+        self.value = value
+        self.problems = problems
 
     @property
     def name(self) -> str:

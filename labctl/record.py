@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
 from functools import cached_property
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 from labctl.errors import LabError
+from labctl.fields import dataclass, field
 from labctl.state import (
     HOST,
     Address,
@@ -93,7 +93,7 @@ class Record:
 
 
 def dumps(record: Record) -> str:
-    data = {f.name: getattr(record, f.name) for f in fields(Record)}
+    data = {name: getattr(record, name) for name in Record.__match_args__}
     data["leases"] = vars(record.leases)
     data["state"] = [_row(item) for item in record.state.items if not isinstance(item, File)]
     return json.dumps({"version": VERSION, **data}, default=str)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from functools import cache
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+
+from labctl.fields import dataclass, replace
 
 HOST = "host"
 LAB = re.compile(r"[a-z0-9][a-z0-9_.-]{0,31}")  # a lab's name is also a folder's

@@ -8,13 +8,13 @@ Knows the order of these steps; each step's knowledge is in its own module. Know
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 from labctl.checks import meaning
 from labctl.dependencies import Process, waited_for
 from labctl.document import parse
 from labctl.draft import Draft, Entry, draft
 from labctl.errors import MAX_PROBLEMS, TopologyError
+from labctl.fields import replace
 from labctl.names import lab_name
 from labctl.shape import faults
 from labctl.sharing import owner

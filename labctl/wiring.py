@@ -6,7 +6,6 @@ Knows names and who refers to whom. Whether the addresses on a bridge fit it is 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, islice
 
@@ -14,6 +13,7 @@ from labctl.addressing import MIN_MTU_IPV6, Space
 from labctl.document import Steps
 from labctl.draft import Draft, Entry
 from labctl.errors import Problem
+from labctl.fields import dataclass, field
 from labctl.names import interface_name
 from labctl.shape import did_you_mean
 from labctl.state import MAIN_TABLE

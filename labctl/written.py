@@ -6,9 +6,10 @@ numbering (addresses, MACs, indexes: desired.py) or of the machine the lab will 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+
+from labctl.fields import dataclass, field
 
 Network = IPv4Network | IPv6Network
 IPAddress = IPv4Address | IPv6Address

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from labctl.edit import connected, disconnected
 from labctl.errors import TopologyError, UsageError
+from labctl.fields import replace
 from labctl.leases import interfaces
 from labctl.topology import Topology, load
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
@@ -13,6 +12,7 @@ from _pytest.mark import ParameterSet
 from labctl.conflicts import HostRoute
 from labctl.doctor import findings
 from labctl.facts import Chain, Facts, Kernel, Refused, UserNamespaces
+from labctl.fields import replace
 
 SHIPPED = {"two-containers": (ip_network("172.17.0.0/16"),)}
 FORWARD = Chain("ip", "filter", "FORWARD", "policy drop")

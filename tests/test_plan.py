@@ -9,7 +9,6 @@ plan.txt        the expected script; `python tests/test_plan.py` writes them ane
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 from obedient import carried_out
 
 from labctl.desired import Context, desired
+from labctl.fields import replace
 from labctl.leases import Taken, lease
 from labctl.plan import Add, Op, Remove, plan
 from labctl.record import Leases

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labctl.fields import replace
 from labctl.linux import rtnetlink as rt
 from labctl.linux.described import classes, decode, encode
 from labctl.linux.messages import LATER, messages

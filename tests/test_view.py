@@ -9,12 +9,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
 import pytest
 
+from labctl.fields import replace
 from labctl.picture import (
     Bridge,
     End,

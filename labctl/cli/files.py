@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from labctl.errors import TopologyError, UsageError
+from labctl.fields import replace
 from labctl.written import Topology
 
 SCHEMA = Path(__file__).parents[1] / "schema.json"

@@ -7,10 +7,10 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 
 from labctl.cli.choose import choose
 from labctl.errors import UsageError
+from labctl.fields import replace
 from labctl.linux import look, store
 from labctl.linux.rootless import admit
 from labctl.view.data import show_data

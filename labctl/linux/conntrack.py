@@ -10,10 +10,10 @@ import errno
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cache
 from ipaddress import ip_address
 
+from labctl.fields import dataclass
 from labctl.linux.netlink import (
     HEADER,
     NLM_F_ACK,

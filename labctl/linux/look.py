@@ -9,12 +9,12 @@ import errno
 import socket
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_interface, ip_network
 from socket import AF_INET, AF_INET6
 from typing import Any
 
 from labctl.errors import LabError
+from labctl.fields import replace
 from labctl.linux import ports, processes, statuses
 from labctl.linux import rtnetlink as rt
 from labctl.linux.netlink import Socket

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from errno import EADDRNOTAVAIL
 
 from labctl.conflicts import Refused, Site
 from labctl.errors import KernelError
+from labctl.fields import replace
 from labctl.linux import processes, services
 from labctl.linux.apply import Worker
 from labctl.linux.effort import effort, nodes

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 
+from labctl.fields import replace
 from labctl.linux import rtnetlink as rt
 from labctl.linux.netlink import CREATE, REPLACE, attribute, message, nested, number, text
 from labctl.plan import Add, Change, Op, Remove

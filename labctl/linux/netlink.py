@@ -12,7 +12,8 @@ import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from labctl.fields import dataclass
 
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR = 0x1, 0x4, 0x300, 0x10
 CREATE = 0x400 | 0x200  # NLM_F_CREATE | NLM_F_EXCL

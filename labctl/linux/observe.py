@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from functools import cached_property
 from ipaddress import ip_address, ip_network
 from socket import AF_INET, AF_INET6
 
+from labctl.fields import replace
 from labctl.linux import nft, ports
 from labctl.linux import rtnetlink as rt
 from labctl.linux.messages import BRIDGE_PORT

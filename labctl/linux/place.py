@@ -6,11 +6,11 @@ import errno
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from labctl.fields import dataclass, field
 from labctl.linux import libc
 from labctl.linux.limits import raise_fd_limit
 from labctl.linux.sysctls import OfMany

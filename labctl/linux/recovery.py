@@ -6,8 +6,7 @@ mounted in the lab's folder, the environment of a process.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from labctl.fields import replace
 from labctl.linux import names, nft, store
 from labctl.linux.place import Namespaces, Place, mounted
 from labctl.linux.processes import marked

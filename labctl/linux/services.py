@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from dataclasses import replace
 
+from labctl.fields import replace
 from labctl.linux import inside, libc, statuses
 from labctl.linux.place import Place, exists
 from labctl.linux.processes import (

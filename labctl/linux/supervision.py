@@ -8,11 +8,11 @@ import select
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from labctl.errors import ServiceError
+from labctl.fields import replace
 from labctl.linux import libc, logs, statuses
 from labctl.linux.limits import SOFT_LIMIT
 from labctl.linux.place import Place

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from socket import AF_INET, AF_INET6
 
 from labctl.conflicts import HostRoute, Refused, Site
+from labctl.fields import replace
 from labctl.linux import names, nft, ports
 from labctl.linux import rtnetlink as rt
 from labctl.linux.place import ETC_NETNS, NETNS, Namespaces, Place

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 
 from labctl.errors import KernelError, LabError
+from labctl.fields import replace
 from labctl.linux import conntrack, names, nft, store
 from labctl.linux import rtnetlink as rt
 from labctl.linux.effort import HOST_LINK, NODE, PROCESS

@@ -8,11 +8,11 @@ import os
 import struct
 import subprocess
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from labctl.facts import Refused
+from labctl.fields import dataclass
 from labctl.linux import libc
 
 RULES = """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from labctl.picture import End, Hop, Inside, Interface, Picture, RouteEntry, Status, mates
@@ -146,7 +145,7 @@ def _neighbours(picture: Picture) -> list[Data]:
 
 def _counters(picture: Picture) -> list[Data]:
     return [
-        {"node": node, "name": interface.name, "rx": asdict(interface.rx), "tx": asdict(interface.tx)}
+        {"node": node, "name": interface.name, "rx": vars(interface.rx), "tx": vars(interface.tx)}
         for node, interface in _interfaces(picture)
     ]
 

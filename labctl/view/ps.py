@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 
+from labctl.fields import dataclass
 from labctl.picture import Inside, Picture
 from labctl.view.page import CYAN, DIM, RED, Page, Row, always, by_state, folded
 

@@ -12,12 +12,12 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kernel.view import network
 from labctl import lab, removal
+from labctl.fields import replace
 from labctl.linux import libc, machine, processes, services, store
 from labctl.linux.place import RUN, Namespaces, Place
 from labctl.linux.thread import in_thread

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
-from contextlib import suppress
-from types import FrameType
-from typing import NoReturn
+
+TYPE_CHECKING = False  # typing, signal and contextlib alone would take as long as all that `exec` does
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import NoReturn
 
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # nft and ip are there, and an ordinary user's PATH does not look
 
@@ -26,16 +27,39 @@ def main() -> NoReturn:
     """
     gc.set_threshold(100_000)
     os.environ["PATH"] = ":".join(dict.fromkeys([*os.environ.get("PATH", os.defpath).split(":"), *SBIN]))
-    signal.signal(signal.SIGTERM, _terminated)
-    status = _status(sys.argv[1:])
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    words = sys.argv[1:]
+    if words[:1] != ["exec"]:
+        _heed_signals()
+    status = _status(words)
+    _ignore_signals()
     if rootless := sys.modules.get("labctl.linux.rootless"):
         rootless.leave()
-    with suppress(BrokenPipeError):
+    try:  # noqa: SIM105 - contextlib takes a millisecond
         sys.stdout.flush()
+    except BrokenPipeError:
+        pass
     sys.stderr.flush()
     os._exit(status)
+
+
+def _heed_signals() -> None:
+    """SIGTERM ends a command as Ctrl-C does: what was begun is undone or left for the next `up`."""
+    import signal
+
+    def terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
+        if thread := sys.modules.get("labctl.linux.thread"):
+            thread.stop.set()  # should Python lose the exception in a callback, the work still ends at its next step
+        raise KeyboardInterrupt("terminated")
+
+    signal.signal(signal.SIGTERM, terminated)
+
+
+def _ignore_signals() -> None:
+    """The command has ended, and only cleans up."""
+    import signal
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _status(words: list[str]) -> int:
@@ -93,13 +117,6 @@ def _plain(words: list[str]) -> bool:
 
 def _options(words: list[str]) -> bool:
     return any(word.startswith("-") and word not in ("-", "--") for word in words)
-
-
-def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """SIGTERM ends a command as Ctrl-C does: what was begun is undone or left for the next `up`."""
-    if thread := sys.modules.get("labctl.linux.thread"):
-        thread.stop.set()  # should Python lose the exception in a callback, the work still ends at its next step
-    raise KeyboardInterrupt("terminated")
 
 
 def _failed(message: str, error: BaseException, status: int) -> int:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
 
-from labctl.cli.choose import choose_node
-from labctl.errors import LabError, UsageError
-from labctl.linux.place import Place
-from labctl.linux.rootless import admit
-from labctl.linux.services import enter
+from labctl.linux import entrance
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
 
 FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127  # docker's: the tool failed, the command cannot run, is not there
 
@@ -20,13 +19,11 @@ def run(node: str, command: Sequence[str], environment: Sequence[str] = (), dire
     """Becomes the command, inside the node: the terminal, signals and exit status are the command's own."""
     command = command[1:] if command and command[0] == "--" else command
     if not command:
+        from labctl.errors import UsageError
+
         raise UsageError("exec needs a command", f"For example: labctl exec {node} -- ip route")
     try:
-        admit()
-        record, name = choose_node(node)
-        enter(Place(record.lab, record.isolated), name)
-    except LabError as error:
-        _fail(FAILED, str(error))
+        lab, name = entrance.enter(node) or _by_record(node)
     except OSError as error:
         _fail(FAILED, f"cannot enter {node}: {error.strerror or error}; is the lab still up? (labctl ps)")
     try:
@@ -35,8 +32,25 @@ def run(node: str, command: Sequence[str], environment: Sequence[str] = (), dire
     except OSError as error:
         _fail(FAILED, f"cannot change to {directory}: {error.strerror}")
     words = [variable.partition("=") for variable in environment]
-    inside = {"LABCTL_LAB": record.lab, "LABCTL_NODE": name}
+    inside = {"LABCTL_LAB": lab, "LABCTL_NODE": name}
     _become(command, os.environ | inside | {key: value for key, _, value in words})
+
+
+def _by_record(node: str) -> tuple[str, str]:
+    """The long way: an ordinary user's labs, the host of one, and whatever is wrong."""
+    from labctl.cli.choose import choose_node
+    from labctl.errors import LabError
+    from labctl.linux.place import Place
+    from labctl.linux.rootless import admit
+    from labctl.linux.services import enter
+
+    try:
+        admit()
+        record, name = choose_node(node)
+        enter(Place(record.lab, record.isolated), name)
+    except LabError as error:
+        _fail(FAILED, str(error))
+    return record.lab, name
 
 
 def _become(command: Sequence[str], environment: dict[str, str]) -> NoReturn:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
@@ -16,7 +15,7 @@ MS_PRIVATE = 1 << 18
 MS_SLAVE = 1 << 19
 MS_SHARED = 1 << 20
 MNT_DETACH = 2
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, SIGKILL = 1, 9
 SYS_FSOPEN, SYS_FSCONFIG, SYS_FSMOUNT = 430, 431, 432  # on every architecture
 FSOPEN_CLOEXEC, FSCONFIG_CMD_CREATE, FSMOUNT_CLOEXEC = 1, 6, 1
 FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE = 1, 2
@@ -96,7 +95,7 @@ def punch_hole(fd: int, length: int) -> None:
 
 def die_with_parent(parent: int) -> None:
     """Has the kernel kill this process when the thread that forked it ends; it may have done so already."""
-    _check(_libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL), "prctl")
+    _check(_libc.prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl")
     if os.getppid() != parent:
         os._exit(1)
 

@@ -163,7 +163,7 @@ def _guarded(work: Callable[[], object], chosen: int, harm: Callable[[], None], 
         harm()
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, cli._terminated)
+    cli._heed_signals()
     step.arm(chosen, told)
     try:
         work()

@@ -12,7 +12,6 @@ import fcntl
 import json
 import os
 import select
-import shutil
 import signal
 import stat
 import subprocess
@@ -259,6 +258,8 @@ def _start(folder: Path, lock: int) -> None:
 
 def _hold(folder: Path, tell: int, go: int) -> NoReturn:
     """The holder's life. It tells of its first step, and then only of a failure."""
+    import shutil  # 3 ms, and only the first `up` starts one
+
     step = "unshare"
     try:
         os.setsid()
@@ -284,6 +285,8 @@ def _hold(folder: Path, tell: int, go: int) -> NoReturn:
 
 def _map(pid: int) -> None:
     """The user is root there; other ids exist where newuidmap(1) grants them, as for rootless containers."""
+    import shutil
+
     for kind, own in (("uid", os.geteuid()), ("gid", os.getegid())):
         more = _granted(kind)
         tool = shutil.which(f"new{kind}map")

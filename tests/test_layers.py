@@ -18,7 +18,7 @@ PICTURE = """
   story   : lab plug removal                                  : linux fit record plan meaning text nouns base
   linux   : linux                                             : fit record plan nouns base
   view    : view                                              : fit record plan nouns base
-  fit     : conflicts doctor interference facts               : meaning record nouns base
+  fit     : conflicts doctor interference facts limits        : meaning record nouns base
   meaning : desired etc leases programs publish ruleset       : record nouns base
   record  : record ownership                                  : nouns base
   plan    : plan shell launch                                 : nouns base

@@ -12,6 +12,7 @@ from labctl.fields import replace
 from labctl.linux import processes, services
 from labctl.linux.apply import Worker
 from labctl.linux.effort import effort, nodes
+from labctl.linux.messages import Indexes
 from labctl.linux.names import folders as names_folders
 from labctl.linux.observe import observe as _observe
 from labctl.linux.place import Namespaces, Place, exists, mounted
@@ -114,14 +115,11 @@ def apply(
         if isinstance(op, Remove):
             _end(op, place)
             done(op)
-    states = (item for op in plan for item in (op.item, getattr(op, "before", op.item)))
-    links = [item for item in (*record.state.items, *states) if isinstance(item, Link)]
-    indexes = {(end.node, end.name): end.index for link in links for end in link.ends}
     starting = {op.item: op for op in services if isinstance(op, Add)}
 
     def kernel() -> str | None:
         with Namespaces(place) as namespaces:
-            worker = Worker(namespaces, record.names, indexes, restore, progress)
+            worker = Worker(namespaces, record.names, _indexes(plan, record), restore, progress)
             worker.perform(rest, report)
             return worker.rules_as_listed
 
@@ -131,6 +129,13 @@ def apply(
         listed = in_thread(kernel, progress.look) if rest else None
         supervision.start(lambda service: done(starting[service]), unready)
     return listed
+
+
+def _indexes(plan: Plan, record: Record) -> Indexes:
+    """Of all interfaces that the lab has, had or is to have."""
+    states = (item for op in plan for item in (op.item, getattr(op, "before", op.item)))
+    links = [item for item in (*record.state.items, *states) if isinstance(item, Link)]
+    return {(end.node, end.name): end.index for link in links for end in link.ends}
 
 
 def _end(op: Remove, place: Place) -> None:

@@ -66,7 +66,8 @@ def refusals(limits: Limits, needs: Needs) -> Iterator[tuple[str, str]]:
         yield what, f"sysctl -w user.max_net_namespaces={NAMESPACES}"
     if limits.room is not None and needs.bytes > limits.room[0]:
         free, size = limits.room
-        what = f"the hosts files of {needs.nodes} nodes take {_megabytes(needs.bytes)}, and /run has {_megabytes(free)} left"
+        what = f"the hosts files of {needs.nodes} nodes take {_megabytes(needs.bytes)}, "
+        what += f"and /run has {_megabytes(free)} left"
         yield what, f"mount -o remount,size={(size - free + needs.bytes >> 20) + FREE}M /run"
 
 

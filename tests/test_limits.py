@@ -71,24 +71,24 @@ def test_refused(limits: Limits, what: str, remedy: str) -> None:
         (
             Limits({4: 1199, 6: 0}),
             (
-                f"Nodes lose packets when all talk: that takes 1200 neighbour entries (IPv4), and all namespaces of this "
-                f"machine share 1199 ({THRESHOLD}3)."
+                f"Nodes lose packets when all talk: that takes 1200 neighbour entries (IPv4), and all namespaces of "
+                f"this machine share 1199 ({THRESHOLD}3)."
             ),
             f"sysctl -w {THRESHOLD}2=32768 {THRESHOLD}3=65536",
         ),
         (
             Limits(backlog=598),
             (
-                f"Some nodes on br0 never get a broadcast (ARP): it is for 599 at once, and a CPU has room for 598 packets "
-                f"({BACKLOG})."
+                f"Some nodes on br0 never get a broadcast (ARP): it is for 599 at once, and a CPU has room for 598 "
+                f"packets ({BACKLOG})."
             ),
             f"sysctl -w {BACKLOG}=16384",
         ),
         (
             Limits(processes=199),
             (
-                "Some services may not start: 100 are 200 processes or more, and there is room for 199 (kernel.pid_max, "
-                "kernel.threads-max, pids.max of the cgroup)."
+                "Some services may not start: 100 are 200 processes or more, and there is room for 199 (kernel.pid_max"
+                ", kernel.threads-max, pids.max of the cgroup)."
             ),
             "sysctl -w kernel.pid_max=4194304 kernel.threads-max=4194304",
         ),

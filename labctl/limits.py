@@ -13,6 +13,7 @@ from labctl.state import HOST, Address, File, Link, Namespace, Service, State
 FILES, MORE_FILES = 2, 100  # open files: for each node, and for all else
 PROCESSES = 2  # of a service, at least: a shell and its program
 NEIGHBOURS, BACKLOG, NAMESPACES = 65536, 16384, 60000  # that are enough for any lab
+MUCH = 1 << 20  # bytes of files; less is not worth a word of its own
 FREE = 16  # megabytes that should be left in /run
 
 
@@ -64,7 +65,7 @@ def refusals(limits: Limits, needs: Needs) -> Iterator[tuple[str, str]]:
     if limits.namespaces is not None and needs.nodes > limits.namespaces:
         what = f"{lab} is as many network namespaces, and there may be {limits.namespaces} (user.max_net_namespaces)"
         yield what, f"sysctl -w user.max_net_namespaces={NAMESPACES}"
-    if limits.room is not None and needs.bytes > limits.room[0]:
+    if limits.room is not None and needs.bytes > max(limits.room[0], MUCH):
         free, size = limits.room
         what = f"the hosts files of {needs.nodes} nodes take {_megabytes(needs.bytes)}, "
         what += f"and /run has {_megabytes(free)} left"

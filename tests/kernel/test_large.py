@@ -117,11 +117,11 @@ def test_too_few_open_files_are_told_before_anything_is_touched(machine: Machine
 
 
 def test_too_little_room_for_files_is_told_before_anything_is_touched(machine: Machine) -> None:
-    file = machine.topology("lab", MANY)
-    machine.ok("mkdir -m 700 /run/labctl && mount -t tmpfs -o mode=700,size=20k tmpfs /run/labctl")
+    file = machine.topology("lab", MANY.replace("count: 40", "count: 250"))
+    machine.ok("mkdir -m 700 /run/labctl && mount -t tmpfs -o mode=700,size=1m tmpfs /run/labctl")
     done = machine.run(f"labctl up {file}")
     assert done.status == 1
-    assert "the hosts files of 40 nodes take" in done.stderr
+    assert "the hosts files of 250 nodes take 2 MiB, and /run has 1 MiB left" in done.stderr
     assert "mount -o remount,size=" in done.stderr
     machine.ok("ls -A /run/labctl | diff - /dev/null && umount /run/labctl && rmdir /run/labctl")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from errno import EADDRNOTAVAIL
 
 from labctl.conflicts import Refused, Site
@@ -111,10 +111,9 @@ def apply(
         report(op)
         progress.reach(progress.done + effort(op))
 
-    for op in services:
-        if isinstance(op, Remove):
-            _end(op, place)
-            done(op)
+    _end(ending := [op for op in services if isinstance(op, Remove)], place)
+    for op in ending:
+        done(op)
     starting = {op.item: op for op in services if isinstance(op, Add)}
 
     def kernel() -> str | None:
@@ -138,7 +137,7 @@ def _indexes(plan: Plan, record: Record) -> Indexes:
     return {(end.node, end.name): end.index for link in links for end in link.ends}
 
 
-def _end(op: Remove, place: Place) -> None:
-    assert isinstance(op.item, Service)
-    if left := processes.end_service(place, op.item):
+def _end(ops: Sequence[Remove], place: Place) -> None:
+    services = [op.item for op in ops if isinstance(op.item, Service)]
+    if services and (left := processes.end_services(place, services)):
         raise KernelError(f"kill -KILL {' '.join(map(str, left))}", 0, "still running")

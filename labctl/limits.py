@@ -6,8 +6,8 @@ None stands for a limit that is not to be seen: some are told in the machine's o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
+from labctl.fields import dataclass, field
 from labctl.state import HOST, Address, File, Link, Namespace, Service, State
 
 FILES, MORE_FILES = 2, 100  # open files: for each node, and for all else

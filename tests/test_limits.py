@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from labctl.desired import Context, desired
+from labctl.fields import replace
 from labctl.leases import Taken, lease
 from labctl.limits import Limits, Needs, needs, refusals, warnings
 from labctl.record import Leases

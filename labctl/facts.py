@@ -101,8 +101,9 @@ class Host:
     networks: tuple[tuple[str, str], ...] = ()  # systemd-networkd's .network files: path and text, in its order
     rp_filter: Mapping[str, int] = field(default_factory=dict)  # of all and default
     routes: tuple[HostRoute, ...] = ()  # without the labs' own
-    neighbours: int | None = None  # net.ipv4.neigh.default.gc_thresh3
-    backlog: int | None = None  # net.core.netdev_max_backlog
+    neighbours: Mapping[int, int | None] = field(default_factory=lambda: {4: 65536, 6: 65536})
+    """By IP version, net.ipv4.neigh.default.gc_thresh3: told, as the next, in the machine's own namespace only."""
+    backlog: int | None = 16384  # net.core.netdev_max_backlog
     run: str = "tmpfs"  # the file system of /run
     run_writable: bool = True
     damaged: tuple[str, ...] = ()  # labs whose record is missing or cannot be read

@@ -9,14 +9,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from ipaddress import IPv4Network, ip_network
+from math import isqrt
 
 from labctl.conflicts import POOLS, HostRoute, free_subnet
 from labctl.facts import Chain, Finding, Host
 from labctl.fields import replace
+from labctl.limits import BACKLOG, NEIGHBOURS
 from labctl.written import Network
 
 FILE = "/etc/sysctl.d/60-labctl.conf"
 ISOLATED = "labctl up --isolated FILE"
+ENOUGH_NEIGHBOURS = 8192  # entries, of which nobody needs to hear
+MAX_PORTS = 1023  # of a bridge
 VETH = "veth1234567"  # as a lab's are called
 ok, note, warning, problem = (partial(Finding, "host", level) for level in ("ok", "note", "warning", "problem"))
 
@@ -202,18 +206,25 @@ def _overlap(a: Network, b: Network) -> bool:
 
 
 def _limits(host: Host) -> Iterator[Finding]:
-    """The neighbour tables of all namespaces have one limit, net.ipv4.neigh.default.gc_thresh3."""
-    small = []
-    if host.neighbours is not None and host.neighbours < 8192:
-        small += [("net.ipv4.neigh.default.gc_thresh3", host.neighbours, 65536)]
-    if host.backlog is not None and host.backlog < 5000:
-        small += [("net.core.netdev_max_backlog", host.backlog, 16384)]
-    if small:
-        named = ", ".join(f"{name} = {value}" for name, value, _ in small)
-        yield note(
-            f"Enough for dozens of nodes, too little for many hundreds that all talk to each other: {named}.",
-            _sysctl("For large labs", *(f"{name}={better}" for name, _, better in small)),
+    """All namespaces have the neighbour tables' limits in common, and the queue of packets for a CPU."""
+    known = {version: limit for version, limit in host.neighbours.items() if limit is not None}
+    if not known or host.backlog is None:
+        what = (
+            "How large labs may be (net.ipv4.neigh.default.gc_thresh3, net.core.netdev_max_backlog) is not to be seen"
         )
+        yield note(f"{what} in this network namespace.", "labctl doctor, in the machine's own")
+    few = {version: limit for version, limit in known.items() if limit < ENOUGH_NEIGHBOURS}
+    if few:
+        named = ", ".join(f"net.ipv{version}.neigh.default.gc_thresh3 = {limit}" for version, limit in few.items())
+        less = min(few.values())
+        what = f"Enough for {less // 2} nodes that talk to their gateway, or {isqrt(less)} that all talk to each other"
+        settings = [
+            f"net.ipv{version}.neigh.default.gc_thresh{n}={NEIGHBOURS >> (3 - n)}" for version in few for n in (2, 3)
+        ]
+        yield note(f"{what}: {named}.", _sysctl("For larger labs", *settings))
+    if host.backlog is not None and host.backlog < MAX_PORTS:
+        what = f"A broadcast reaches {host.backlog} nodes of a bridge at most (net.core.netdev_max_backlog)."
+        yield note(what, _sysctl("For larger bridges", f"net.core.netdev_max_backlog={BACKLOG}"))
 
 
 def _leftovers(host: Host) -> Iterator[Finding]:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable
 
 from labctl.conflicts import check_names, check_ports, check_subnets, taken
 from labctl.desired import Context, desired, forwarding
-from labctl.errors import Incomplete, UsageError
+from labctl.errors import Incomplete, LabError, UsageError
 from labctl.fields import dataclass, replace
 from labctl.leases import lease
+from labctl.limits import needs, refusals
 from labctl.linux import machine, nursery, store
+from labctl.linux.capacity import limits
 from labctl.linux.place import Place, rootless
 from labctl.linux.processes import here, must_be_host_of
 from labctl.linux.recovery import recover
@@ -79,6 +81,8 @@ def bring(
     progress = progress or Progress()
     with store.machine_lock():
         intent = _intent(topology, isolated)
+        if intent.new and (refusal := next(refusals(limits(), needs(intent.wanted)), None)):
+            raise LabError(*refusal)
         store.save(intent.record)
     try:
         if not intent.new:

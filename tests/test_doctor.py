@@ -37,7 +37,7 @@ EVERYTHING = Facts(
         networks=(("/etc/systemd/network/80-all.network", "[Match]\nName=*\n[Network]\nDHCP=yes\n"),),
         rp_filter={"all": 1, "default": 1},
         routes=(HostRoute(ip_network("172.17.0.0/16"), "docker0"), HostRoute(ip_network("192.168.178.0/24"), "eth0")),
-        neighbours=1024,
+        neighbours={4: 1024, 6: 1024},
         backlog=1000,
         run="ext4",
         damaged=("torn",),

@@ -226,11 +226,25 @@ CASES = [
         "labctl up --isolated FILE; or choose another subnet in the file: 172.19.0.0/16 is free",
     ),
     case(
-        changed("host", neighbours=1024),
+        changed("host", neighbours={4: 1024, 6: 65536}),
         "note",
-        "Enough for dozens of nodes, too little for many hundreds that all talk to each other: "
+        "Enough for 512 nodes that talk to their gateway, or 32 that all talk to each other: "
         "net.ipv4.neigh.default.gc_thresh3 = 1024.",
-        f"For large labs {KEEP}sysctl -w net.ipv4.neigh.default.gc_thresh3=65536",
+        f"For larger labs {KEEP}sysctl -w net.ipv4.neigh.default.gc_thresh2=32768\n"
+        "  sysctl -w net.ipv4.neigh.default.gc_thresh3=65536",
+    ),
+    case(
+        changed("host", backlog=1000),
+        "note",
+        "A broadcast reaches 1000 nodes of a bridge at most (net.core.netdev_max_backlog).",
+        f"For larger bridges {KEEP}sysctl -w net.core.netdev_max_backlog=16384",
+    ),
+    case(
+        changed("host", neighbours={4: None, 6: None}, backlog=None),
+        "note",
+        "How large labs may be (net.ipv4.neigh.default.gc_thresh3, net.core.netdev_max_backlog) is not to be seen in "
+        "this network namespace.",
+        "labctl doctor, in the machine's own",
     ),
     case(changed("host", run_writable=False), "problem", "/run/labctl cannot be written.", "mount -o remount,rw /run"),
     case(

@@ -18,14 +18,14 @@ PICTURE = """
   story   : lab plug removal                                  : linux fit record plan meaning text nouns base
   linux   : linux                                             : fit record plan nouns base
   view    : view                                              : fit record plan nouns base
-  fit     : conflicts doctor interference facts               : meaning record nouns base
+  fit     : conflicts doctor interference facts limits        : meaning record nouns base
   meaning : desired etc leases programs publish ruleset       : record nouns base
   record  : record ownership                                  : nouns base
   plan    : plan shell launch                                 : nouns base
   text    : topology shipped checks wiring addressing names dependencies
             publishing sharing edit draft reader notation policies shape document syntax : nouns base
   nouns   : state status picture written translation          : base
-  base    : __init__ errors fields progress                       :
+  base    : __init__ errors fields progress                   :
 """
 PURE = {"view", "fit", "record", "plan", "meaning", "text", "nouns", "base"}
 # These act on the machine, or make a result depend on when and where it was computed.

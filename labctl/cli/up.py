@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from labctl import lab
 from labctl.cli.bar import Bar
 from labctl.cli.files import topology
 from labctl.lab import Draft
+from labctl.limits import needs, warnings
+from labctl.linux.capacity import limits, tables
 from labctl.linux.nft import others_forward
 from labctl.linux.rootless import admit, admit_to_change
 from labctl.plan import Op, Plan
@@ -25,6 +27,7 @@ def run(file: str, isolated: bool = False, dry_run: bool = False, verbose: bool 
     if dry_run:
         return plan(file, isolated)
     wanted = topology(file)
+    tables()
     admit_to_change(starting=True)
     begun = time.monotonic()
     name = wanted.name
@@ -101,15 +104,21 @@ def finish(done: Draft, seconds: float, verbose: bool = False) -> None:
 
 
 def _warn(done: Draft) -> None:
-    """Somebody else's firewall that drops what the lab forwards: nothing of the lab's own can change that."""
+    """What nothing of the lab's own can change: limits of the machine, and somebody else's firewall."""
+    found = [*(warnings(limits(), needs(done.wanted)) if done.plan else ()), *_blocked(done)]
+    for what, remedy in found:
+        _say(f"warning: {what}", *(f"  {line}" for line in remedy.splitlines()))
+
+
+def _blocked(done: Draft) -> Iterable[tuple[str, str]]:
     bridges = [item.ends[0].name for item in done.wanted.items if isinstance(item, Link) and item.kind == "bridge"]
     if done.record.isolated or not bridges or not others_forward():
-        return
+        return ()
     from labctl.interference import blocked  # for few machines only
     from labctl.linux.surroundings import blocking
 
-    for finding in blocked(blocking(sorted(bridges)), sorted(bridges)):
-        _say(f"warning: {finding.what}", *(f"  {line}" for line in finding.remedy.splitlines()))
+    found = blocked(blocking(sorted(bridges)), sorted(bridges))
+    return [(finding.what, finding.remedy) for finding in found]
 
 
 def _operations(plan: Plan) -> str:

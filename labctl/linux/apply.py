@@ -39,6 +39,8 @@ CAUSES = {
 
 WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
+LEAVING = 64  # links to the host that wait while their namespaces go: the kernel removes those of many at once
+
 Found = Mapping[str, str]  # sysctls of the host as they were: what removing one restores
 Report = Callable[[Op], None]
 
@@ -158,7 +160,8 @@ class Worker:
                 self._namespaces.keep(namespace.node)
                 name(place, namespace)
             case Remove(Namespace() as namespace):
-                self.flush()  # its own links may be waiting to be removed
+                if self._waiting.keys() - {HOST} or len(self._waiting.get(HOST, ())) >= LEAVING:
+                    self.flush()  # links of its own may be waiting to be removed; those to the host go with it anyway
                 end_node(place, namespace.node)
                 unname(place, namespace)
                 self._namespaces.remove(namespace.node)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from errno import EADDRNOTAVAIL
 
 from labctl.conflicts import Refused, Site
@@ -12,6 +12,7 @@ from labctl.fields import replace
 from labctl.linux import processes, services
 from labctl.linux.apply import Worker
 from labctl.linux.effort import effort, nodes
+from labctl.linux.messages import Indexes
 from labctl.linux.names import folders as names_folders
 from labctl.linux.observe import observe as _observe
 from labctl.linux.place import Namespaces, Place, exists, mounted
@@ -110,18 +111,14 @@ def apply(
         report(op)
         progress.reach(progress.done + effort(op))
 
-    for op in services:
-        if isinstance(op, Remove):
-            _end(op, place)
-            done(op)
-    states = (item for op in plan for item in (op.item, getattr(op, "before", op.item)))
-    links = [item for item in (*record.state.items, *states) if isinstance(item, Link)]
-    indexes = {(end.node, end.name): end.index for link in links for end in link.ends}
+    _end(ending := [op for op in services if isinstance(op, Remove)], place)
+    for op in ending:
+        done(op)
     starting = {op.item: op for op in services if isinstance(op, Add)}
 
     def kernel() -> str | None:
         with Namespaces(place) as namespaces:
-            worker = Worker(namespaces, record.names, indexes, restore, progress)
+            worker = Worker(namespaces, record.names, _indexes(plan, record), restore, progress)
             worker.perform(rest, report)
             return worker.rules_as_listed
 
@@ -133,7 +130,14 @@ def apply(
     return listed
 
 
-def _end(op: Remove, place: Place) -> None:
-    assert isinstance(op.item, Service)
-    if left := processes.end_service(place, op.item):
+def _indexes(plan: Plan, record: Record) -> Indexes:
+    """Of all interfaces that the lab has, had or is to have."""
+    states = (item for op in plan for item in (op.item, getattr(op, "before", op.item)))
+    links = [item for item in (*record.state.items, *states) if isinstance(item, Link)]
+    return {(end.node, end.name): end.index for link in links for end in link.ends}
+
+
+def _end(ops: Sequence[Remove], place: Place) -> None:
+    services = [op.item for op in ops if isinstance(op.item, Service)]
+    if services and (left := processes.end_services(place, services)):
         raise KernelError(f"kill -KILL {' '.join(map(str, left))}", 0, "still running")

@@ -195,18 +195,19 @@ def end_node(place: Place, node: str) -> list[int]:
     return end_found(find, own_mounts(place, node))
 
 
-def end_service(place: Place, service: Service) -> list[int]:
-    """Ends what was started as, or by, a service; answers what is still there."""
-    report = statuses.read(place, service.node, service.name)
-    statuses.withdraw(place, service.node, service.name)
-    known, wanted = mounts(report), mark(service)
+def end_services(place: Place, services: Collection[Service]) -> list[int]:
+    """Ends what was started as, or by, some services, side by side; answers what is still there."""
+    reports = [statuses.read(place, service.node, service.name) for service in services]
+    for service in services:
+        statuses.withdraw(place, service.node, service.name)
+    known, wanted = set(map(mounts, reports)) - {""}, set(map(mark, services))
 
     def find() -> list[int]:
-        others = in_mounts(known) if known else []
-        return [*others, *(pid for pid in marked(place.lab) if wanted in environ(pid))]
+        others = (pid for pid in pids() if namespace(pid, "mnt") in known) if known else ()
+        return [*others, *(pid for pid in marked(place.lab) if not wanted.isdisjoint(environ(pid)))]
 
-    left = end_found(find, {known} - {""})
-    if not left:
+    left = end_found(find, known)
+    for service in () if left else services:
         statuses.forget(place, service.node, service.name)
     return left
 

@@ -18,6 +18,7 @@ from labctl.facts import Chain, Host
 from labctl.interference import networks_in_order
 from labctl.linux import rtnetlink as rt
 from labctl.linux import store
+from labctl.linux.capacity import limits
 from labctl.linux.netlink import Socket
 from labctl.linux.place import RUN
 from labctl.linux.readings import number, output, text
@@ -50,8 +51,8 @@ def host(root: bool) -> Host:
             if (value := number(f"net.ipv4.conf.{name}.rp_filter")) is not None
         },
         tuple(_routes()),
-        number("net.ipv4.neigh.default.gc_thresh3"),
-        number("net.core.netdev_max_backlog"),
+        limits().neighbours,
+        limits().backlog,
         _file_system(str(RUN)),
         not root or os.access(next(path for path in (RUN, *RUN.parents) if path.is_dir()), os.W_OK | os.X_OK),
         tuple(_damaged()),

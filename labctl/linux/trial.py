@@ -14,6 +14,7 @@ from typing import Any
 from labctl.facts import Refused
 from labctl.fields import dataclass
 from labctl.linux import libc
+from labctl.linux.described import encode
 
 RULES = """
 table inet labctl-trial {
@@ -139,7 +140,6 @@ def _links(extras: Sequence[str]) -> tuple[list[tuple[str, int, str]], list[str]
 
 
 def _link(kind: str, index: int, *attributes: tuple[str, Any], data: Sequence[tuple[str, Any]] = ()) -> bytes:
-    from labctl.linux.described import encode
     from labctl.linux.netlink import CREATE
     from labctl.linux.rtnetlink import RTM_NEWLINK
 

@@ -53,12 +53,15 @@ class Page:
     def heading(self, title: str, remark: str = "") -> str:
         return self.paint(title, BOLD) + (" " + self.paint(f"({remark})", DIM) if remark else "")
 
-    def beginning(self, rows: Sequence[Row], more: str, colours: Colours) -> list[str]:
-        """A table, or its first rows and its last; the command `more` shows those between."""
+    def beginning(self, rows: Sequence[Row], more: str, colours: Colours, *, by_node: bool = False) -> list[str]:
+        """A table, or its first rows and its last; the command `more` shows those between. What the first column has is
+        told once for rows that have the same, if they are `by_node`."""
         first, rest, last = self.cut(rows)
-        lines = self.table([*first, *last], colours)
-        end = len(lines) - len(self.table(last, colours)) if last else 0
-        return [*lines[:end], f"{self.indent}… {rest} more: {more}", *lines[end:]] if rest else lines
+        shown = [*first, *last]
+        blocks = self._blocks(once(shown) if by_node else shown, colours or {})
+        if rest:
+            blocks.insert(len(first), [f"{self.indent}… {rest} more: {more}"])
+        return [line for block in blocks for line in block]
 
     def cut(self, rows: Sequence[T]) -> tuple[Sequence[T], int, Sequence[T]]:
         """The first rows to show, how many are left out, and the last."""
@@ -66,16 +69,24 @@ class Page:
             return rows, 0, ()
         return rows[:FIRST], len(rows) - FIRST - 1, rows[-1:]
 
+    def folded(self, items: Iterable[T], shape: Callable[[T], Hashable]) -> Iterator[T | int]:
+        """All items on a whole page; else of a long run of one shape the first and the last, and between them how many
+        more there are."""
+        for _, run in groupby(items, shape):
+            alike = list(run)
+            yield from alike if self.whole or len(alike) <= RUN else (alike[0], len(alike) - 2, alike[-1])
+
     def table(self, rows: Sequence[Row], colours: Colours | None = None, *, head: bool = False) -> list[str]:
         """Columns as wide as their widest text; the last one is wrapped, or set below, where it does not fit."""
+        return [line for block in self._blocks(rows, colours or {}, head=head) for line in block]
+
+    def _blocks(self, rows: Sequence[Row], colours: Colours, *, head: bool = False) -> list[list[str]]:
+        """The lines of each row."""
         if not rows:
-            return [f"{self.indent}none"]
+            return [[f"{self.indent}none"]]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         bold = dict.fromkeys(range(len(widths)), always(BOLD))
-        lines: list[str] = []
-        for number, row in enumerate(rows):
-            lines += self._row(row, widths, bold if head and not number else colours or {})
-        return lines
+        return [self._row(row, widths, bold if head and not n else colours) for n, row in enumerate(rows)]
 
     def _row(self, row: Row, widths: Sequence[int], colours: Colours) -> list[str]:
         painted = [self.paint(text, colours.get(n, always(""))(text)) for n, text in enumerate(row)]
@@ -108,12 +119,19 @@ def wrapped(text: str, width: int, indent: str = GAP) -> list[str]:
     return textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
-def folded(items: Iterable[T], shape: Callable[[T], Hashable], most: int = RUN) -> Iterator[T | int]:
-    """Of a run of items of one shape that is longer than `most` the first and the last, and between them how many more
-    there are."""
-    for _, run in groupby(items, shape):
-        alike = list(run)
-        yield from alike if len(alike) <= most else (alike[0], len(alike) - 2, alike[-1])
+def stem(node: str) -> str:
+    """What nodes that were made by one entry, or named by one hand, have in common: all but the last number."""
+    return node.rstrip("0123456789")
+
+
+def once(rows: Iterable[Row]) -> list[Row]:
+    """What the first column has only where it is not the same as above."""
+    named: list[Row] = []
+    last = None
+    for first, *cells in rows:
+        named.append((first if first != last else "", *cells))
+        last = first
+    return named
 
 
 def size(number: int) -> str:

@@ -7,7 +7,7 @@ from itertools import zip_longest
 
 from labctl.fields import dataclass
 from labctl.picture import Inside, Picture
-from labctl.view.page import CYAN, DIM, RED, Page, Row, always, by_state, folded
+from labctl.view.page import CYAN, DIM, RED, Page, Row, always, by_state, stem
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,11 @@ Lab = Picture | Unreadable
 
 def ps(labs: Sequence[Lab], *, colour: bool = False, whole: bool = True) -> str:
     """Unless it is to be whole, many nodes that are alike are folded: what differs stands out."""
-    page = Page(colour, indent="")
+    page = Page(colour, whole, indent="")
     lab = always(CYAN)
     tables = [page.table([("LAB", "HOST", "NODES", "FILE"), *map(_lab, labs)], {0: lab}, head=True)]
-    told = [(found, node) for found in labs if isinstance(found, Picture) for node in _told(found, whole)]
+    pictures = [found for found in labs if isinstance(found, Picture)]
+    told = [(found, node) for found in pictures for node in page.folded(found.nodes, _shape)]
     if told:
         head = ("LAB", "NODE", "ADDRESSES", "PROCESSES", "SERVICES")
         rows = [row for found, node in told for row in _rows(found, node)]
@@ -45,17 +46,10 @@ def _lab(lab: Lab) -> Row:
             return lab.lab, where if lab.host.there else f"{where}, gone", str(len(lab.nodes)), lab.file
 
 
-def _told(lab: Picture, whole: bool) -> Iterator[Inside | int]:
-    if whole:
-        return iter(lab.nodes)
-    return folded(lab.nodes, _shape)
-
-
 def _shape(inside: Inside) -> Hashable:
     """What nodes that are alike have in common; their names differ in the last number only."""
     services = tuple((status.service.name, status.text) for status in inside.services)
-    stem = inside.node.rstrip("0123456789")
-    return stem, inside.there, inside.same_as, len(addresses_of(inside)), len(inside.pids), services
+    return stem(inside.node), inside.there, inside.same_as, len(addresses_of(inside)), len(inside.pids), services
 
 
 def _rows(lab: Picture, node: Inside | int) -> Iterator[Row]:

@@ -7,11 +7,11 @@ is not whole, the overview, leaves out what is the same everywhere: loopbacks, l
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable
 
 from labctl.picture import End, Hop, Inside, Interface, Neighbour, Pair, Picture, RouteEntry, Status, Traffic, pairs
 from labctl.state import HOST, Published
-from labctl.view.page import CYAN, DIM, WIDTH, Page, Row, always, by_state, size, wrapped
+from labctl.view.page import CYAN, DIM, WIDTH, Page, Row, always, by_state, size, stem, wrapped
 
 Section = Callable[[Picture, Page], list[str]]
 NODE = {0: always(CYAN)}
@@ -102,7 +102,7 @@ def routes(picture: Picture, page: Page) -> list[str]:
         for route in inside.routes
         if page.whole or not route.to.is_link_local
     ]
-    return [page.heading("Routes", "ip route"), *page.beginning(_named_once(rows), _more(picture, "routes"), NODE)]
+    return [page.heading("Routes", "ip route"), *page.beginning(rows, _more(picture, "routes"), NODE, by_node=True)]
 
 
 def route_line(route: RouteEntry) -> str:
@@ -157,11 +157,19 @@ def _traffic(traffic: Traffic) -> str:
 
 
 def services(picture: Picture, page: Page) -> list[str]:
-    rows = [_service(status, page) for inside in picture.everywhere for status in inside.services]
+    found = [status for inside in picture.everywhere for status in inside.services]
+    rows = [_service(status, page) for status in page.folded(found, _alike)]
     return [page.heading("Services"), *page.beginning(rows, _more(picture, "services"), NODE | {2: by_state})]
 
 
-def _service(status: Status, page: Page) -> Row:
+def _alike(status: Status) -> Hashable:
+    return stem(status.service.node), status.service.name, status.text, status.service.command
+
+
+def _service(status: Status | int, page: Page) -> Row:
+    """A number stands for so many that are like those above and below."""
+    if isinstance(status, int):
+        return "…", "", "", "", f"{status} more like these"
     service = status.service
     text = service.command[2] if service.command[:2] == ("/bin/sh", "-c") else " ".join(service.command)
     command = " ".join(text.split())
@@ -176,7 +184,7 @@ def ports(picture: Picture, page: Page) -> list[str]:
         (port.node, f"{port.port}/{port.protocol} -> {_outside(port)}", _served(port, picture))
         for port in picture.ports
     ]
-    lines = page.beginning(_named_once(rows), _more(picture, "ports"), NODE | {2: by_state})
+    lines = page.beginning(rows, _more(picture, "ports"), NODE | {2: by_state}, by_node=True)
     return [page.heading("Published ports", "docker port"), *lines]
 
 
@@ -212,16 +220,6 @@ def _continued(line: str) -> list[str]:
 
 def _ours_first(inside: Inside) -> list[Interface]:
     return sorted(inside.interfaces, key=lambda interface: not interface.ours)
-
-
-def _named_once(rows: Iterable[Row]) -> list[Row]:
-    """The node's name only in the first of its rows."""
-    named: list[Row] = []
-    last = None
-    for node, *cells in rows:
-        named.append((node if node != last else "", *cells))
-        last = node
-    return named
 
 
 def _more(picture: Picture, section: str) -> str:

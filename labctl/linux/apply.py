@@ -1,7 +1,7 @@
 """Carries out a plan: one loop in one thread. Nothing else changes the kernel's state of a lab.
 
 Netlink messages wait in a queue for each namespace and leave together; the host's queue goes first, since that is
-where every pair of interfaces is made, and what brings the host's interfaces up goes last. Whatever must see them done
+where every pair of interfaces is made, and what brings bridges up goes last. Whatever must see them done
 (a sysctl of an interface, the end) flushes.
 """
 
@@ -82,6 +82,7 @@ class Worker:
             self._count(op)
             report(op)
         self.flush()
+        self._send({HOST: self._waiting.pop(LATER, [])})
 
     def _one(self, op: Op) -> None:
         match op:
@@ -121,21 +122,23 @@ class Worker:
         self._progress.done += whole - queued
 
     def flush(self) -> bool:
-        """Sends what waits. Answers False: nothing does any more."""
-        waiting, self._waiting = self._waiting, {}
-        waiting.get(LATER, []).reverse()  # a bridge looks at all its ports for each that comes up while it is up
+        """Sends what waits, but for what comes last. Answers False: nothing does any more."""
+        last = self._waiting.pop(LATER, [])
+        waiting, self._waiting = self._waiting, {LATER: last} if last else {}
+        self._send(waiting)
+        return False
+
+    def _send(self, waiting: dict[str, list[tuple[Op, bytes]]]) -> None:
         unsent, self._unsent = self._unsent, 0.0
         number = sum(map(len, waiting.values()))
-        for node in sorted(waiting, key=lambda node: (node == LATER, node != HOST)):
+        for node in sorted(waiting, key=lambda node: node != HOST):
             heed()
             ops = waiting[node]
-            socket = self._namespaces.socket(HOST if node == LATER else node)
-            for refusal in socket.send([message for _, message in ops]):
+            for refusal in self._namespaces.socket(node).send([message for _, message in ops]):
                 op = ops[refusal.position][0]
                 if not (isinstance(op, Remove) and refusal.errno in GONE):
                     raise self._error(op, refusal.errno, refusal.reason)
-            self._progress.done += unsent * len(ops) / number
-        return False
+            self._progress.done += unsent * len(ops) / max(number, 1)
 
     def _try(self, op: Op, action: Callable[[], object]) -> None:
         try:

@@ -21,6 +21,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -42,6 +43,7 @@ ERRNOS = (errno.EPERM, errno.EEXIST, errno.ENOMEM, errno.ENOSPC, errno.EBUSY)
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 DONE, FAILED, INTERRUPTED, CRASHED, NOT_REACHED = 0, 1, 2, 3, 4  # exit statuses of a process with an injection
 PATIENCE = 60  # seconds until a process that hangs is a failure
+SETTLED = 3.0  # seconds until all that was done is to be seen
 
 
 class Step:
@@ -206,8 +208,12 @@ def must(ended: Ended, what: str) -> None:
 
 
 def same(before: list[str], what: str) -> None:
-    if found := difference(before, view()):
-        raise AssertionError(f"{what}: " + "\n".join(found[:12]))
+    """The kernel tells a bridge of its ports' carriers once a second at most (net/core/link_watch.c)."""
+    deadline = time.monotonic() + SETTLED
+    while found := difference(before, view()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what}: " + "\n".join(found[:12]))
+        time.sleep(0.1)
 
 
 class Trial:

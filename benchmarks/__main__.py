@@ -27,7 +27,7 @@ def main() -> int:
     described = machine.described()
     for key, value in described.items():
         _print(f"{key:10} {value}")
-    works = work.chosen(options.quick, options.only)
+    works = work.chosen(options.quick, options.only, options.contestants)
     with tempfile.TemporaryDirectory(prefix="labctl-bench-", ignore_cleanup_errors=True) as folder:
         smallest = _smallest(Path(folder) / "smallest")
         for number, each in enumerate(works):
@@ -50,6 +50,13 @@ def _arguments() -> argparse.Namespace:
     names = [each.name for each in work.chosen(False, None)]
     parser.add_argument("--quick", action="store_true", help="few rounds: a look, not a measurement")
     parser.add_argument("--only", choices=names, help="one table")
+    parser.add_argument(
+        "--contestants",
+        type=lambda text: tuple(text.split(",")),
+        default=(),
+        metavar="NAMES",
+        help="such as labctl,floor",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there")
     parser.add_argument("--setup", action="store_true", help="first unpack Debian's docker.io into .cache (60 MB)")
     return parser.parse_args()

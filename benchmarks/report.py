@@ -7,12 +7,13 @@ from dataclasses import asdict
 from statistics import median
 
 from benchmarks.room import Sample
-from benchmarks.work import DOCKER, ISOLATED, LABCTL, SCRIPT, Work
+from benchmarks.work import DOCKER, FLOOR, ISOLATED, LABCTL, SCRIPT, Work
 
 RATIOS = {  # the phases that are added up, and whom labctl is compared with
     "two-containers": (("up", "down"), [DOCKER, SCRIPT]),
-    "nodes-100": (("up", "down"), [SCRIPT]),
-    "nodes-500": (("up", "down"), [SCRIPT]),
+    "nodes-100": (("up", "down"), [SCRIPT, FLOOR]),
+    "nodes-500": (("up", "down"), [SCRIPT, FLOOR]),
+    "nodes-1000": (("up", "down"), [FLOOR]),
     "exec": (("exec",), [DOCKER, "ip netns exec + python -c pass"]),
 }
 Samples = Sequence[Sample]

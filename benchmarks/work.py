@@ -10,13 +10,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks import docker
+from benchmarks import docker, floor
 from benchmarks.room import Failure, Room, Sample
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = Path(__file__).with_name("scripts")
 NO_LINKS = ["sh", "-c", 'test "$(ip -o link | wc -l)" = 1 && test -z "$(ip netns)"']
 LABCTL, ISOLATED, SCRIPT, DOCKER = "labctl", "labctl --isolated", "ip script", "Docker"
+FLOOR = "floor"
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Work:
     size: int = 1
     samples: dict[str, dict[str, list[Sample]]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
+    wanted: tuple[str, ...] = ()
 
 
 def labctl() -> list[str]:
@@ -99,9 +101,20 @@ def nodes(work: Work, folder: Path, stack: ExitStack, warm: bool) -> None:
         Step("up", [str(SCRIPTS / "nodes-up.sh"), size], ping),
         Step("down", [str(SCRIPTS / "nodes-down.sh"), size], NO_LINKS),
     ]
+    known = {LABCTL: steps}
+    if work.size <= 500:
+        known[SCRIPT] = by_hand
+    if program := floor.program():
+        known[FLOOR] = [
+            Step("up", [str(program), "up", size, "1"], ping),
+            Step("down", [str(program), "down", size, "1"], NO_LINKS),
+        ]
+    else:
+        work.missing[FLOOR] = floor.MISSING
     contestants = [
         Contestant(name, stack.enter_context(_room(folder, name)), found)
-        for name, found in ((LABCTL, steps), (SCRIPT, by_hand))
+        for name, found in known.items()
+        if not work.wanted or name in work.wanted
     ]
     _by_turns(work, contestants, warm)
 
@@ -183,13 +196,14 @@ KINDS: dict[str, Callable[[Work, Path, ExitStack, bool], None]] = {
 }
 
 
-def chosen(quick: bool, only: str | None) -> list[Work]:
+def chosen(quick: bool, only: str | None, wanted: tuple[str, ...] = ()) -> list[Work]:
     """The tables of this run."""
     few = [3, 1, 1, 5] if quick else [15, 5, 3, 30]
     works = [
         Work("two-containers", "two-containers.yaml, web servers included", few[0]),
-        Work("nodes-100", "100 nodes on one bridge", few[1], 100),
-        Work("nodes-500", "500 nodes on one bridge", few[2], 500),
+        Work("nodes-100", "100 nodes on one bridge", few[1], 100, wanted=wanted),
+        Work("nodes-500", "500 nodes on one bridge", few[2], 500, wanted=wanted),
+        Work("nodes-1000", "1000 nodes on one bridge", few[2], 1000, wanted=wanted),
         Work("exec", "`true` in a running node", few[3]),
     ]
     return [work for work in works if only in (None, work.name)]

@@ -84,8 +84,8 @@ def two_containers() -> dict[str, Build]:
         SCRIPT: _two_by_script,
         MININET: lambda folder, stack: _emulator(MININET, 2, folder, stack, serve=True),
         MUNET: lambda folder, stack: _emulator(MUNET, 2, folder, stack, serve=True),
-        PODMAN: lambda folder, stack: _containers(PODMAN, Network(2), folder, stack, fetch("10.88.0.3")),
-        DOCKER: lambda folder, stack: _containers(DOCKER, Network(2), folder, stack, fetch("172.17.0.3")),
+        PODMAN: lambda folder, stack: _containers(PODMAN, Network(2), folder, stack, answered=True),
+        DOCKER: lambda folder, stack: _containers(DOCKER, Network(2), folder, stack, answered=True),
     }
 
 
@@ -122,13 +122,14 @@ def _by_labctl(network: Network, folder: Path, stack: ExitStack, options: list[s
     written, changed = folder / "lab.yaml", folder / "changed.yaml"
     written.write_text(network.topology())
     changed.write_text(network.topology(changed=True))
-    other = f"ip -n node{network.middle} -o address | grep -F {network.changed_address()}/"
-    up = [*labctl(), "up", *options]
+    prefix = f"{network.name}-" if options else ""
+    other = f"ip -n {prefix}node{network.middle} -o address | grep -F {network.changed_address()}/"
+    up = [*labctl(), "up"]
     seconds = _seconds(network)
     return place, [
-        Step("up", [*up, str(written)], _works(network), seconds),
-        Step("again", [*up, str(written)], timeout=seconds),
-        Step("change", [*up, str(changed)], ["sh", "-c", other], seconds),
+        Step("up", [*up, str(written), *options], _works(network, prefix), seconds),
+        Step("again", [*up, str(written), *options], timeout=seconds),
+        Step("change", [*up, str(changed), *options], ["sh", "-c", other], seconds),
         Step("down", [*labctl(), "down"], NO_LINKS, seconds),
     ]
 
@@ -175,9 +176,12 @@ def _emulator(name: str, size: int, folder: Path, stack: ExitStack, serve: bool 
 
 
 def _containers(
-    name: str, network: Network, folder: Path, stack: ExitStack, then: list[str] | None = None
+    name: str, network: Network, folder: Path, stack: ExitStack, answered: bool = False
 ) -> tuple[Room, list[Step]]:
-    """Docker or Podman: containers with a web server each, on the network that the engine has from the start."""
+    """Docker or Podman: containers with a web server each, on the network that the engine has from the start.
+
+    `answered` says that the second one is asked for its page, at the address that it got.
+    """
     place, run = engine(name, folder, stack)
     lines = ["set -e"]
     for node in range(1, network.nodes + 1):
@@ -188,7 +192,9 @@ def _containers(
     seconds = 60 + network.nodes + network.ports * network.nodes / 5
     remove = ["docker", "rm", "--force"] if name == DOCKER else ["podman", "rm", "--force", "--time", "0"]
     everyone = [f"container{node}" for node in range(1, network.nodes + 1)]
-    up = Step("up", ["sh", str(script)], then or ["true"], seconds)
+    address = f"$({name.lower()} inspect --format '{{{{.NetworkSettings.IPAddress}}}}' container2)"
+    then = ["sh", "-c", shlex.join(fetch("")).replace("http:///", f"http://{address}/")] if answered else ["true"]
+    up = Step("up", ["sh", str(script)], then, seconds)
     return place, [up, Step("down", [*remove, *everyone], timeout=seconds)]
 
 
@@ -203,11 +209,11 @@ def engine(name: str, folder: Path, stack: ExitStack) -> tuple[Room, str]:
     return stack.enter_context(docker.running(found, folder)), line
 
 
-def _works(network: Network) -> list[str]:
-    """The last node reaches its gateway, and all the others have a name."""
+def _works(network: Network, prefix: str = "") -> list[str]:
+    """The last node reaches its gateway, and all the others have a name; an isolated lab's host has one too."""
     bridge, _ = next(network.interfaces(network.nodes))
-    ping = f"ip netns exec node{network.nodes} ping -qc1 -W1 10.{bridge}.0.1"
-    return ["sh", "-c", f"{ping} && test $(ls /run/netns | wc -l) = {network.nodes}"]
+    ping = f"ip netns exec {prefix}node{network.nodes} ping -qc1 -W1 10.{bridge}.0.1"
+    return ["sh", "-c", f"{ping} && test $(ls /run/netns | wc -l) = {network.nodes + bool(prefix)}"]
 
 
 def _seconds(network: Network) -> float:

@@ -1,5 +1,5 @@
 /*
- * The floor: what the kernel itself takes for the interfaces, addresses and routes of a lab of `nodes.py`, asked for
+ * The floor: what the kernel itself takes for the interfaces, addresses and routes of a lab of networks.py, asked for
  * as directly as C can.
  *
  *     floor up NODES BRIDGES
@@ -178,7 +178,7 @@ static void settle(struct batch *batch, int index, const char *owner)
 	struct rtattr *spec, *inet6;
 
 	link_message(batch, RTM_SETLINK, 0, index, 0);
-	attribute(batch, IFLA_IFALIAS, alias, snprintf(alias, sizeof(alias), "floor:%s", owner));
+	attribute(batch, IFLA_IFALIAS, alias, snprintf(alias, sizeof(alias), "floor:bench/%s", owner));
 	spec = open_nest(batch, IFLA_AF_SPEC);
 	inet6 = open_nest(batch, AF_INET6);
 	attribute(batch, IFLA_INET6_ADDR_GEN_MODE, &none, sizeof(none));
@@ -376,6 +376,7 @@ static void take_down(struct batch *host)
 	}
 	rmdir(MOUNTS);
 	rmdir(FOLDER);
+	rmdir(NAMES); /* where nobody else has a name in it */
 	write_file("/proc/sys/net/ipv4/ip_forward", "0");
 }
 

@@ -1,4 +1,4 @@
-"""The floor: floor.c, compiled into .cache; it builds what labctl builds, with nothing around it."""
+"""The floor: floor.c, compiled on the spot; it builds what labctl builds, with nothing around it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from benchmarks.packages import CACHE
+
 SOURCE = Path(__file__).with_suffix(".c")
-PROGRAM = Path(__file__).parents[1] / ".cache/benchmarks/floor"
 MISSING = "no C compiler (cc) on this machine"
 
 
-def program() -> Path | None:
+def program(folder: Path = CACHE) -> Path | None:
     """The compiled program, made anew when its source is younger; None without a compiler."""
     compiler = shutil.which("cc")
     if not compiler:
         return None
-    if not PROGRAM.exists() or PROGRAM.stat().st_mtime < SOURCE.stat().st_mtime:
-        PROGRAM.parent.mkdir(parents=True, exist_ok=True)
-        partial = PROGRAM.with_name("floor.partial")
-        subprocess.run([compiler, "-O2", "-Wall", "-o", partial, SOURCE], check=True, timeout=120)
-        partial.rename(PROGRAM)  # whole or not at all
-    return PROGRAM
+    compiled = folder / "floor"
+    if not compiled.exists() or compiled.stat().st_mtime < SOURCE.stat().st_mtime:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / "floor.partial"
+        subprocess.run([compiler, "-O2", "-Wall", "-Wextra", "-Werror", "-o", partial, SOURCE], check=True, timeout=120)
+        partial.rename(compiled)  # whole or not at all
+    return compiled

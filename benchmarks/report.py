@@ -13,6 +13,7 @@ from benchmarks.work import IP_NETNS, PYTHON, TRAFFIC, Work, seconds, total
 
 OTHERS = (FLOOR, BATCH, SCRIPT, MININET, MUNET, PODMAN, DOCKER, f"{IP_NETNS} + {PYTHON}")
 Samples = Sequence[Sample]
+WIDTH = 90  # of a line, at most
 
 
 def compared(work: Work) -> list[tuple[str, ...]]:
@@ -42,7 +43,7 @@ def table(work: Work, smallest: int) -> Iterator[str]:
         for name, phases in work.samples.items():
             yield from _rows(work, name, phases, smallest)
     for name, why in work.notes.items():
-        yield f"  {name:18} {why.splitlines()[0]:.70}"
+        yield from _wrapped(f"  {name:18}", f" {why.splitlines()[-1]}".split(" "), " ")
 
 
 def _ratio_lines(work: Work) -> Iterator[str]:
@@ -54,14 +55,14 @@ def _ratio_lines(work: Work) -> Iterator[str]:
             yield from _wrapped(f"  {name}, {phases}: ", quotients)
 
 
-def _wrapped(start: str, parts: Sequence[str], width: int = 90) -> Iterator[str]:
+def _wrapped(start: str, parts: Sequence[str], between: str = ", ") -> Iterator[str]:
     line = start + parts[0]
     for part in parts[1:]:
-        if len(line) + len(part) + 3 > width:
-            yield line + ","
+        if len(line + between + part) >= WIDTH:
+            yield line + between.rstrip()
             line = " " * 6 + part
         else:
-            line += f", {part}"
+            line += between + part
     yield line
 
 
@@ -96,13 +97,13 @@ def _milliseconds(samples: Samples, value: Callable[[Sample], float]) -> float:
 
 def _traffic(work: Work) -> Iterator[str]:
     """Gbit/s, except for the ping."""
-    names = list(work.figures)
+    names = sorted(work.figures, key=(LABCTL, DOCKER).index)
     if not names:
         return
     yield f"  {'Gbit/s':28}" + "".join(f" {name:>22}" for name in names) + f" {'ratio':>8}"
     for what in work.figures[names[0]]:
         figures = [work.figures[name][what] for name in names if what in work.figures[name]]
-        cells = "".join(f" {_spread(values, 3 if 'ping' in what else 1):>22}" for values in figures)
+        cells = "".join(f" {_spread(values, 1):>22}" for values in figures)
         ratio = f" {median(figures[0]) / median(figures[1]):6.2f} ×" if len(figures) == 2 else ""
         yield f"  {what:28}{cells}{ratio}"
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PORT = 5201
 OUTSIDE = "192.0.2.1"  # an address of the host that is on no bridge
-RTT = "ping, ms"
+RTT = "ping, microseconds"
 PATHS = ("node to node", "host to 127.0.0.1:port", f"host to {OUTSIDE}:port")
 PINGS = 200
 TOPOLOGY = f"""name: traffic
@@ -60,7 +60,7 @@ def measure(work: Work, folder: Path, stack: ExitStack, seconds: int, wanted: Co
             tracks.pop(name, None)
             work.notes[name] = str(failure)
     for number in range(work.rounds):
-        names = sorted(tracks, reverse=bool(number % 2))
+        names = list(tracks)[:: -1 if number % 2 else 1]
         for name in names:
             try:
                 figures = _figures(tracks[name], str(program), seconds)
@@ -106,5 +106,5 @@ def _figures(track: Track, iperf3: str, seconds: int) -> dict[str, float]:
         answer = json.loads(track.room.output([*inside, *client]))
         figures[path] = answer["end"]["sum_received"]["bits_per_second"] / 1e9
     printed = track.room.output([*track.first, "ping", "-c", str(PINGS), "-i", "0.002", "172.17.0.3"])
-    figures[RTT] = median(float(value) for value in re.findall(r" time=([\d.]+) ms", printed))
+    figures[RTT] = 1000 * median(float(value) for value in re.findall(r" time=([\d.]+) ms", printed))
     return figures

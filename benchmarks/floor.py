@@ -1,4 +1,4 @@
-"""The floor: floor.c, compiled on the spot; it builds what labctl builds, with nothing around it."""
+"""The floor: floor.c and floor.h, compiled on the spot; it builds what labctl builds, with nothing around it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.packages import CACHE
 
-SOURCE = Path(__file__).with_suffix(".c")
+SOURCES = [Path(__file__).with_suffix(suffix) for suffix in (".c", ".h")]
 MISSING = "no C compiler (cc) on this machine"
 
 
@@ -18,9 +18,11 @@ def program(folder: Path = CACHE) -> Path | None:
     if not compiler:
         return None
     compiled = folder / "floor"
-    if not compiled.exists() or compiled.stat().st_mtime < SOURCE.stat().st_mtime:
+    if not compiled.exists() or compiled.stat().st_mtime < max(source.stat().st_mtime for source in SOURCES):
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / "floor.partial"
-        subprocess.run([compiler, "-O2", "-Wall", "-Wextra", "-Werror", "-o", partial, SOURCE], check=True, timeout=120)
+        subprocess.run(
+            [compiler, "-O2", "-Wall", "-Wextra", "-Werror", "-o", partial, SOURCES[0]], check=True, timeout=120
+        )
         partial.rename(compiled)  # whole or not at all
     return compiled

@@ -42,6 +42,10 @@ def table(work: Work, smallest: int) -> Iterator[str]:
         yield header + (f" {'ms/node':>8}" if work.size > 1 else "")
         for name, phases in work.samples.items():
             yield from _rows(work, name, phases, smallest)
+    if work.smaller:
+        yield from _wrapped(
+            "  minutes, so only with fewer nodes: ", [f"{n} ≤ {most}" for n, most in work.smaller.items()]
+        )
     for name, why in work.notes.items():
         yield from _wrapped(f"  {name:18}", f" {why.splitlines()[-1]}".split(" "), " ")
 

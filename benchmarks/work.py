@@ -56,6 +56,7 @@ class Work:
     samples: dict[str, dict[str, list[Sample]]] = field(default_factory=dict)
     figures: dict[str, dict[str, list[float]]] = field(default_factory=dict)  # what traffic has in place of samples
     notes: dict[str, str] = field(default_factory=dict)
+    smaller: dict[str, int] = field(default_factory=dict)  # the most nodes that take a contestant a reasonable time
     failed: set[str] = field(default_factory=set)
 
     @property
@@ -108,7 +109,7 @@ def _entered(
         if (wanted and slug(name) not in wanted) or (work.builders and name not in work.builders):
             continue
         if work.size > largest.get(name, work.size):
-            work.notes[name] = f"not asked for more than {largest[name]} nodes here: it takes too long"
+            work.smaller[name] = largest[name]
         elif work.network and (lacking := _lacking(work.network)):
             work.notes[name] = lacking
         else:
@@ -169,7 +170,7 @@ def _by_turns(work: Work, contestants: list[Contestant], warm: bool) -> None:
                 work.failed.add(contestant.name)
                 work.notes[contestant.name] = f"failed: {failure}"
                 continue
-            slow = sum(sample.wall for _, sample in turn) > SLOW and contestant.name not in (LABCTL, FLOOR)
+            slow = sum(sample.wall for _, sample in turn) > SLOW and contestant.name not in (LABCTL, ISOLATED, FLOOR)
             if number >= 0 or slow:
                 for phase, sample in turn:
                     contestant.samples.setdefault(phase, []).append(sample)

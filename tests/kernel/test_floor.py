@@ -29,7 +29,7 @@ def picture(machine: Machine) -> dict[str, list[Any]]:
     found = {"host": json.loads(text)}
     for number in range(1, NETWORK.nodes + 1):
         found[f"node{number}"] = _things(machine, f"-n node{number}")
-    return {place: [_plain(each) for each in things] for place, things in found.items()}
+    return {place: sorted(map(_plain, things), key=json.dumps) for place, things in found.items()}
 
 
 def _things(machine: Machine, where: str) -> list[Any]:

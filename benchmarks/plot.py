@@ -10,8 +10,8 @@ from math import log10
 from benchmarks.contestants import BATCH, DOCKER, FLOOR, LABCTL, MININET, MUNET, PODMAN, SCRIPT
 from benchmarks.work import Work, seconds
 
-WIDTH, HEIGHT = 860, 520  # of the picture
-LEFT, TOP, RIGHT, BOTTOM = 64, 40, 640, 464  # of the field in it
+WIDTH, HEIGHT = 880, 520  # of the picture
+LEFT, TOP, RIGHT, BOTTOM = 56, 40, 630, 464  # of the field in it
 CURVES = {  # whose phase, in which colour, dashed?
     (LABCTL, "up"): ("#2f81f7", ""),
     (LABCTL, "again"): ("#2f81f7", "2 4"),
@@ -26,11 +26,12 @@ CURVES = {  # whose phase, in which colour, dashed?
     (PODMAN, "up"): ("#db61a2", ""),
     (DOCKER, "up"): ("#8b949e", ""),
 }
+NAMES = {FLOOR: "floor in C"}
 WORDS = {"again": "up, nothing to do", "change": "up, one node changed"}
 STYLE = """
-  text { font: 13px system-ui, sans-serif; fill: #7d8590; }
+  text { font: 13px system-ui, sans-serif; fill: #737b84; }
   .title { font-size: 15px; font-weight: 600; }
-  .grid { stroke: #7d8590; stroke-opacity: 0.25; }
+  .grid { stroke: #737b84; stroke-opacity: 0.25; }
   .curve { fill: none; stroke-width: 2; }
 """
 
@@ -54,7 +55,7 @@ def picture(works: Sequence[Work]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
         "<title>Milliseconds a node against the number of nodes</title>",
         f"<style>{STYLE}</style>",
-        f'<text class="title" x="{LEFT}" y="22">Whole process, milliseconds a node</text>',
+        f'<text class="title" x="{LEFT}" y="22">Milliseconds a node, whole processes, both axes logarithmic</text>',
         f'<text x="{(LEFT + RIGHT) / 2}" y="{HEIGHT - 14}" text-anchor="middle">nodes</text>',
     ]
     scale = Scale(curves)
@@ -67,7 +68,7 @@ def _curves(works: Sequence[Work]) -> Iterator[Curve]:
     for (name, phase), (colour, dashes) in CURVES.items():
         found = [(work.size, wall) for work in sizes if (wall := seconds(work, name, phase))]
         points = [(size, 1000 * wall / size) for size, wall in found]
-        yield Curve(f"{name} {WORDS.get(phase, phase)}", colour, dashes, points)
+        yield Curve(f"{NAMES.get(name, name)} {WORDS.get(phase, phase)}", colour, dashes, points)
 
 
 class Scale:
@@ -118,7 +119,7 @@ def _drawn(curve: Curve, scale: Scale) -> Iterator[str]:
 
 def _labels(curves: Sequence[Curve], scale: Scale) -> Iterator[str]:
     """To the right, in the order of the curves' ends, with as much space between them as words need."""
-    y = TOP - 16.0
+    y = TOP - 17.0
     for curve in sorted(curves, key=lambda curve: -curve.points[-1][1]):
         y = max(y + 17, scale.y(curve.points[-1][1]))
         dashes = f' stroke-dasharray="{curve.dashes}"' if curve.dashes else ""

@@ -40,6 +40,7 @@ class Contestant:
     room: Room
     steps: list[Step]
     samples: dict[str, list[Sample]] = field(default_factory=dict)
+    spent: float = 0.0  # seconds
 
 
 Build = Callable[[Path, ExitStack], tuple[Room, list[Step]]]  # raises Failure

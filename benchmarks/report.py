@@ -42,6 +42,8 @@ def table(work: Work, smallest: int) -> Iterator[str]:
         yield header + (f" {'ms/node':>8}" if work.size > 1 else "")
         for name, phases in work.samples.items():
             yield from _rows(work, name, phases, smallest)
+    if work.fewer:
+        yield from _wrapped("  fewer rounds, as they take long: ", [f"{name} {n}" for name, n in work.fewer.items()])
     if work.smaller:
         yield from _wrapped(
             "  minutes, so only with fewer nodes: ", [f"{n} ≤ {most}" for n, most in work.smaller.items()]

@@ -36,7 +36,7 @@ from benchmarks.contestants import (
 from benchmarks.networks import Network
 from benchmarks.room import Failure, Sample
 
-SLOW = 10.0  # seconds: whose turn takes longer takes one
+BUDGET = 20.0  # seconds: whose turns take longer together takes no more of them
 LARGEST = {MUNET: 10, DOCKER: 100, PODMAN: 100, MININET: 500, SCRIPT: 500, BATCH: 1000, ISOLATED: 1000}
 QUICK = {MUNET: 2, DOCKER: 10, PODMAN: 10, MININET: 10, SCRIPT: 10, BATCH: 100, ISOLATED: 100}
 IP_NETNS, PYTHON = "ip netns exec", "python -c pass"
@@ -56,6 +56,7 @@ class Work:
     samples: dict[str, dict[str, list[Sample]]] = field(default_factory=dict)
     figures: dict[str, dict[str, list[float]]] = field(default_factory=dict)  # what traffic has in place of samples
     notes: dict[str, str] = field(default_factory=dict)
+    fewer: dict[str, int] = field(default_factory=dict)  # the rounds of those whose turns take long
     smaller: dict[str, int] = field(default_factory=dict)  # the most nodes that take a contestant a reasonable time
     failed: set[str] = field(default_factory=set)
 
@@ -170,13 +171,14 @@ def _by_turns(work: Work, contestants: list[Contestant], warm: bool) -> None:
                 work.failed.add(contestant.name)
                 work.notes[contestant.name] = f"failed: {failure}"
                 continue
-            slow = sum(sample.wall for _, sample in turn) > SLOW and contestant.name not in (LABCTL, ISOLATED, FLOOR)
-            if number >= 0 or slow:
+            contestant.spent += sum(sample.wall for _, sample in turn)
+            enough = contestant.spent > BUDGET and contestant.name not in (LABCTL, ISOLATED, FLOOR)
+            if number >= 0 or enough:
                 for phase, sample in turn:
                     contestant.samples.setdefault(phase, []).append(sample)
-            if slow and work.rounds > 1:
+            if enough and number < work.rounds - 1:
                 playing.remove(contestant)
-                work.notes[contestant.name] = f"{len(contestant.samples['up'])} of the rounds: a turn takes too long"
+                work.fewer[contestant.name] = len(next(iter(contestant.samples.values())))
     work.samples = {each.name: each.samples for each in contestants if each.name not in work.failed and each.samples}
 
 
@@ -196,7 +198,7 @@ def _turn(contestant: Contestant) -> Iterator[tuple[str, Sample]]:
 def _quiet() -> None:
     """Waits until the kernel has freed the namespaces of whoever was before: a thread of its own does that, and is
     called so while it does. Not for ever: others on the machine may have namespaces too."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 3
     while time.monotonic() < deadline and any("+netns" in name for name in _threads()):
         time.sleep(0.02)
 

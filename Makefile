@@ -56,7 +56,7 @@ daemons: ## nginx, redis and dnsmasq, installed but not started: tests run them 
 	@.ci/setup daemons
 
 .PHONY: bench
-bench: ready ## labctl beside `ip` commands and Docker, in one run (BENCH='--quick --setup': options)
+bench: ready ## labctl beside a floor in C, `ip`, Mininet, munet, Podman and Docker (BENCH='--quick --setup': options)
 	@$(VENV)/bin/python -m benchmarks $(BENCH)
 
 .PHONY: lint

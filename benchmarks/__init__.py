@@ -1,1 +1,1 @@
-"""labctl beside a shell script of `ip` commands and a real Docker engine, in one run; see docs/performance.md."""
+"""labctl beside a floor in C and what people use for the same work, in one run; see docs/performance.md."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measures, prints tables, and writes every sample as JSON if asked to."""
+"""`python -m benchmarks`: measures, prints tables, and writes every sample as JSON and a picture if asked to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from benchmarks import docker, machine, report, work
+from benchmarks import aims, machine, packages, plot, report, work
+from benchmarks.contestants import ISOLATED, LABCTL, nodes, slug, two_containers
+from benchmarks.networks import Network
 from benchmarks.room import Room
 
 
@@ -23,7 +25,7 @@ def main() -> int:
     if os.geteuid():
         return _say("the benchmark builds networks in private namespaces and needs root: sudo make bench", 2)
     if options.setup:
-        docker.setup()
+        packages.setup()
     described = machine.described()
     for key, value in described.items():
         _print(f"{key:10} {value}")
@@ -34,25 +36,48 @@ def main() -> int:
             place = Path(folder) / str(number)
             place.mkdir()
             _say(f"{each.name} …")
-            work.measure(each, place)
+            work.measure(each, place, options.quick, options.contestants)
             _print("", *report.table(each, smallest))
-            for name, why in each.missing.items():
-                _say(f"{each.name}: {name}: {why}")
+            for name in each.failed:
+                _say(f"{each.name}: {name}: {each.notes[name]}")
+    judged = list(aims.judged({each.name: each for each in works}))
+    if judged:
+        _print("", *report.aims_table(judged))
     if options.json:
-        options.json.write_text(json.dumps(report.as_json(works, described, smallest), indent=2) + "\n")
-    return int(any(name in each.missing for each in works for name in (work.LABCTL, work.ISOLATED)))
+        options.json.write_text(json.dumps(report.as_json(works, described, smallest, judged), indent=2) + "\n")
+    if options.plot:
+        options.plot.write_text(plot.picture(works))
+    return int(any(name in each.failed for each in works for name in (LABCTL, ISOLATED)))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="benchmarks", description="labctl beside `ip` commands and Docker, in one run"
+        prog="benchmarks", description="labctl beside what people use for the same work, and a floor in C, in one run"
     )
-    names = [each.name for each in work.chosen(False, None)]
-    parser.add_argument("--quick", action="store_true", help="few rounds: a look, not a measurement")
-    parser.add_argument("--only", choices=names, help="one table")
+    names = [each.name for each in work.chosen(False)]
+    known = [slug(name) for name in two_containers() | nodes(Network(1))]
+    parser.add_argument("--quick", action="store_true", help="few rounds and small networks: a look, not a measurement")
+    parser.add_argument("--only", type=_ListOf(names), default=(), metavar="TABLES", help=", ".join(names))
+    parser.add_argument("--contestants", type=_ListOf(known), default=(), metavar="NAMES", help=", ".join(known))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there")
-    parser.add_argument("--setup", action="store_true", help="first unpack Debian's docker.io into .cache (60 MB)")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw time against the number of nodes, as SVG")
+    parser.add_argument(
+        "--setup", action="store_true", help="first unpack the others' packages into .cache (about 150 MB)"
+    )
     return parser.parse_args()
+
+
+class _ListOf:
+    """The type of an option that takes names with commas between."""
+
+    def __init__(self, known: list[str]) -> None:
+        self._known = known
+
+    def __call__(self, text: str) -> tuple[str, ...]:
+        names = tuple(text.split(","))
+        if unknown := [name for name in names if name not in self._known]:
+            raise argparse.ArgumentTypeError(f"no '{unknown[0]}'; known are {', '.join(self._known)}")
+        return names
 
 
 def _smallest(folder: Path) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -12,11 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import packages
 from benchmarks.room import Failure, Room
 
-UNPACKED = Path(__file__).parents[1] / ".cache/benchmarks/docker"
+UNPACKED = packages.CACHE / "docker"
 IMAGE = "busybox-httpd"
-MISSING = "not installed; --setup unpacks Debian's docker.io into .cache"
+MISSING = packages.missing("docker")
 PAGE = "<html><body><h1>It works!</h1></body></html>\n"
 CGROUPS = Path("/sys/fs/cgroup")
 PARENT = "labctl-benchmark-"
@@ -40,10 +40,7 @@ class Engine:
         return [*words, "--exec-root", "/run/docker", "--pidfile", "/run/docker.pid"]
 
     def environment(self) -> dict[str, str]:
-        path = ":".join([*map(str, self.folders), "/usr/sbin:/usr/bin:/sbin:/bin"])
-        libraries = UNPACKED / f"usr/lib/{os.uname().machine}-linux-gnu"
-        unpacked = {"LD_LIBRARY_PATH": libraries, "XTABLES_LIBDIR": libraries / "xtables"}
-        return {"PATH": path} | {name: str(folder) for name, folder in unpacked.items() if folder.exists()}
+        return packages.environment(UNPACKED) | {"PATH": ":".join([*map(str, self.folders), packages.SYSTEM])}
 
 
 def find() -> Engine | None:
@@ -59,22 +56,9 @@ def find() -> Engine | None:
 
 
 def setup() -> None:
-    """Downloads docker.io and what it needs, and unpacks it: nothing is installed, no daemon of the machine starts."""
-    packages, partial = UNPACKED.with_name("packages"), UNPACKED.with_name("partial")
-    for folder in (packages, partial, UNPACKED):
-        shutil.rmtree(folder, ignore_errors=True)
-    (packages / "partial").mkdir(parents=True)
-    get = ["apt-get", "--quiet=2", "--no-install-recommends", "--option", "APT::Sandbox::User=root"]
-    subprocess.run([*get, "update"], check=False, timeout=300)
-    download = [*get, "install", "--download-only", "--reinstall", "--option", f"Dir::Cache::Archives={packages}"]
-    subprocess.run([*download, "docker.io", "busybox-static"], check=True, timeout=900, stdout=subprocess.DEVNULL)
-    for package in sorted(packages.glob("*.deb")):
-        subprocess.run(["dpkg", "--extract", package, partial], check=True, timeout=300)
-    for tool in ("iptables", "iptables-save", "ip6tables", "ip6tables-save"):
-        if not shutil.which(tool) and not (link := partial / "usr/sbin" / tool).exists():
-            link.symlink_to(tool.replace("tables", "tables-nft"))  # elsewhere the package's installation does this
-    partial.rename(UNPACKED)  # whole or not at all
-    shutil.rmtree(packages)
+    """Unpacks docker.io and what it needs, anew."""
+    packages.update()
+    packages.unpack("docker")
 
 
 @contextmanager
@@ -83,7 +67,7 @@ def running(engine: Engine, folder: Path) -> Iterator[Room]:
     socket = folder / "docker.sock"
     environment = engine.environment() | {"DOCKER_HOST": f"unix://{socket}"}
     try:
-        with Room(folder, environment, daemons=True) as room:
+        with Room(folder, environment, daemons=("dockerd", "containerd")) as room:
             room.run(["sh", "-c", OPT])
             _start(room, engine.command(socket, f"{PARENT}{os.getpid()}"))
             room.run(["docker", "import", str(image(engine, folder)), IMAGE])

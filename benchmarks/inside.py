@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterator
 
-DAEMONS = ("dockerd", "containerd")
 STARTED = "status", "wall", "cpu", "rss"
 
 
@@ -26,7 +25,7 @@ def main() -> None:
         sys.stdout.flush()
 
 
-def _run(command: list[str], log: str, daemons: bool, background: bool) -> tuple[int, float, float, int]:
+def _run(command: list[str], log: str, daemons: list[str], background: bool) -> tuple[int, float, float, int]:
     """Exit status, seconds, seconds of processor time, kilobytes at the peak."""
     used = _everyone() if daemons else 0.0
     begun = time.perf_counter()
@@ -36,7 +35,7 @@ def _run(command: list[str], log: str, daemons: bool, background: bool) -> tuple
     _, status, usage = os.wait4(pid, 0)
     wall = time.perf_counter() - begun
     if daemons:
-        return os.waitstatus_to_exitcode(status), wall, _everyone() - used, usage.ru_maxrss + _resident()
+        return os.waitstatus_to_exitcode(status), wall, _everyone() - used, usage.ru_maxrss + _resident(tuple(daemons))
     return os.waitstatus_to_exitcode(status), wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss
 
 
@@ -64,18 +63,21 @@ def _everyone() -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _resident() -> int:
-    """Kilobytes that Docker's daemons had in memory at their peak, one after the other added up."""
+def _resident(daemons: tuple[str, ...]) -> int:
+    """Kilobytes that daemons so called had in memory at their peak, one after the other added up."""
     total = 0
-    for text in _files("status"):
+    for text in _files("status", but="1"):
         values = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-        if values["Name"].strip().startswith(DAEMONS):
+        if values["Name"].strip().startswith(daemons):
             total += int(values.get("VmHWM", "0 kB").split()[0])
     return total
 
 
-def _files(name: str) -> Iterator[str]:
+def _files(name: str, but: str = "") -> Iterator[str]:
+    """A file of each process in /proc; of all `but` one."""
     for pid in filter(str.isdigit, os.listdir("/proc")):
+        if pid == but:
+            continue
         try:
             with open(f"/proc/{pid}/{name}") as file:
                 yield file.read()

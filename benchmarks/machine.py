@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import docker
-from benchmarks.work import ROOT, interpreter, labctl
+from benchmarks import docker, packages
+from benchmarks.contestants import ROOT, interpreter, labctl
 
 
 def described() -> dict[str, str]:
@@ -26,7 +26,17 @@ def described() -> dict[str, str]:
         "iproute2": _says(["ip", "-V"]),
         "nftables": _says(["nft", "--version"]),
         "docker": _says([str(engine.daemon), "--version"]) if engine else "not installed",
-    }
+        "compiler": _says(["cc", "--version"]),
+    } | {name: version for name in ("podman", "mininet", "munet", "iperf3") if (version := _unpacked(name))}
+
+
+def _unpacked(name: str) -> str:
+    """The version of what --setup unpacked; empty for what it did not."""
+    root = packages.CACHE / name
+    if found := next(root.glob("munet-*.dist-info"), None):
+        return found.name.removeprefix("munet-").removesuffix(".dist-info")
+    program = next((path for path in (root / "usr/bin").glob("mn" if name == "mininet" else name)), None)
+    return _says([str(program), "--version"], packages.environment(root)) if program else ""
 
 
 def _processor() -> str:
@@ -36,8 +46,8 @@ def _processor() -> str:
     return platform.processor() or "unknown"
 
 
-def _says(command: Sequence[str]) -> str:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+def _says(command: Sequence[str], more: Mapping[str, str] | None = None) -> str:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | dict(more or {})
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
     except OSError:

@@ -6,68 +6,91 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from statistics import median
 
+from benchmarks.aims import Aim
+from benchmarks.contestants import BATCH, DOCKER, FLOOR, ISOLATED, LABCTL, MININET, MUNET, PODMAN, SCRIPT
 from benchmarks.room import Sample
-from benchmarks.work import DOCKER, ISOLATED, LABCTL, SCRIPT, Work
+from benchmarks.work import IP_NETNS, PYTHON, TRAFFIC, Work, seconds, total
 
-RATIOS = {  # the phases that are added up, and whom labctl is compared with
-    "two-containers": (("up", "down"), [DOCKER, SCRIPT]),
-    "nodes-100": (("up", "down"), [SCRIPT]),
-    "nodes-500": (("up", "down"), [SCRIPT]),
-    "exec": (("exec",), [DOCKER, "ip netns exec + python -c pass"]),
-}
+OTHERS = (FLOOR, BATCH, SCRIPT, MININET, MUNET, PODMAN, DOCKER, f"{IP_NETNS} + {PYTHON}")
 Samples = Sequence[Sample]
+WIDTH = 90  # of a line, at most
 
 
-def total(samples: dict[str, list[Sample]], phases: Sequence[str]) -> list[Sample]:
-    """Each round's phases together."""
-    rounds = zip(*(samples[phase] for phase in phases), strict=True)
-    return [sum(several[1:], several[0]) for several in rounds]
+def compared(work: Work) -> list[tuple[str, ...]]:
+    """The phases, added up, by which contestants are compared."""
+    return [("exec",)] if work.name == "exec" else [("up",), ("up", "down")]
 
 
-def ratios(work: Work) -> Iterator[tuple[str, float]]:
-    """How many times as long as others labctl took, by the medians of one run."""
-    phases, others = RATIOS[work.name]
-    what = " + ".join(phases)
-    for name in (LABCTL, ISOLATED):
-        for other in others:
-            parts = other.split(" + ")
-            if all(each in work.samples for each in (name, *parts)):
-                theirs = sum(_seconds(total(work.samples[part], phases)) for part in parts)
-                yield f"{what}: {name} / {other}", _seconds(total(work.samples[name], phases)) / theirs
-
-
-def _seconds(samples: Samples) -> float:
-    return median(sample.wall for sample in samples)
+def ratios(work: Work, name: str = LABCTL) -> Iterator[tuple[str, str, float]]:
+    """How many times as long as others labctl took, by the medians of one run: phases, the other one, quotient."""
+    for phases in compared(work):
+        mine = seconds(work, name, *phases)
+        for other in OTHERS:
+            theirs = seconds(work, other, *phases)
+            if mine and theirs:
+                yield " + ".join(phases), other, mine / theirs
 
 
 def table(work: Work, smallest: int) -> Iterator[str]:
-    """At most 80 columns. `smallest` is the memory in kilobytes below which nothing can be seen."""
-    yield f"{work.title} · {work.rounds} rounds · median (min–max)"
-    for text, ratio in ratios(work):
-        yield f"  {text:60} {ratio:6.2f} ×"
-    header = f"  {'':18} {'phase':6} {'wall ms':>22} {'CPU ms':>8} {'peak MB':>8}"
-    yield header + (f" {'ms/node':>8}" if work.size > 1 else "")
-    for name, phases in work.samples.items():
-        shown = dict(phases)
-        if len(phases) > 1 and work.size == 1:
-            shown["both"] = total(phases, list(phases))
-        for phase, samples in shown.items():
-            yield _row(name, phase, samples, smallest) + (_each(samples, work.size) if work.size > 1 else "")
-            name = ""
-    for name, why in work.missing.items():
-        yield f"  {name:18} {why.splitlines()[0]:.59}"
+    """At most 90 columns. `smallest` is the memory in kilobytes below which nothing can be seen."""
+    yield f"{work.title} · {work.rounds} round{'s' if work.rounds > 1 else ''} · median (min–max)"
+    if work.name == TRAFFIC:
+        yield from _traffic(work)
+    elif work.samples:
+        yield from _ratio_lines(work)
+        header = f"  {'':18} {'phase':6} {'wall ms':>24} {'CPU ms':>8} {'peak MB':>8}"
+        yield header + (f" {'ms/node':>8}" if work.size > 1 else "")
+        for name, phases in work.samples.items():
+            yield from _rows(work, name, phases, smallest)
+    if work.fewer:
+        yield from _wrapped("  fewer rounds, as they take long: ", [f"{name} {n}" for name, n in work.fewer.items()])
+    if work.smaller:
+        yield from _wrapped(
+            "  minutes, so only with fewer nodes: ", [f"{n} ≤ {most}" for n, most in work.smaller.items()]
+        )
+    for name, why in work.notes.items():
+        yield from _wrapped(f"  {name:18}", f" {why.splitlines()[-1]}".split(" "), " ")
+
+
+def _ratio_lines(work: Work) -> Iterator[str]:
+    """A line for each pair of phases: labctl's quotients with all the others."""
+    for name in (LABCTL, ISOLATED):
+        found = list(ratios(work, name))
+        for phases in dict.fromkeys(phases for phases, _, _ in found):
+            quotients = [f"{ratio:.2f} × {other}" for of, other, ratio in found if of == phases]
+            yield from _wrapped(f"  {name}, {phases}: ", quotients)
+
+
+def _wrapped(start: str, parts: Sequence[str], between: str = ", ") -> Iterator[str]:
+    line = start + parts[0]
+    for part in parts[1:]:
+        if len(line + between + part) >= WIDTH:
+            yield line + between.rstrip()
+            line = " " * 6 + part
+        else:
+            line += between + part
+    yield line
+
+
+def _rows(work: Work, name: str, phases: dict[str, list[Sample]], smallest: int) -> Iterator[str]:
+    shown = dict(phases)
+    if len(phases) > 1 and work.size == 1:
+        shown["both"] = total(phases, list(phases))
+    for phase, samples in shown.items():
+        yield _row(name, phase, samples, smallest) + (_each(samples, work.size) if work.size > 1 else "")
+        name = ""
 
 
 def _row(name: str, phase: str, samples: Samples, smallest: int) -> str:
     memory = max(sample.rss for sample in samples)
     peak = f"< {smallest / 1024:.0f}" if memory <= smallest * 1.05 else f"{memory / 1024:.0f}"
-    return f"  {name:18} {phase:6} {_spread(samples):>22} {_milliseconds(samples, lambda s: s.cpu):8.0f} {peak:>8}"
+    walls = _spread([1000 * sample.wall for sample in samples])
+    return f"  {name:18} {phase:6} {walls:>24} {_milliseconds(samples, lambda s: s.cpu):8.0f} {peak:>8}"
 
 
-def _spread(samples: Samples) -> str:
-    walls = [1000 * sample.wall for sample in samples]
-    digits = 1 if median(walls) < 100 else 0
-    return f"{median(walls):.{digits}f} ({min(walls):.{digits}f}–{max(walls):.{digits}f})"
+def _spread(values: Sequence[float], digits: int | None = None) -> str:
+    digits = (1 if median(values) < 100 else 0) if digits is None else digits
+    return f"{median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
 
 
 def _each(samples: Samples, size: int) -> str:
@@ -78,10 +101,37 @@ def _milliseconds(samples: Samples, value: Callable[[Sample], float]) -> float:
     return 1000 * median(map(value, samples))
 
 
-def as_json(works: Sequence[Work], machine: dict[str, str], smallest: int) -> dict[str, object]:
+def _traffic(work: Work) -> Iterator[str]:
+    """Gbit/s, except for the ping."""
+    names = sorted(work.figures, key=(LABCTL, DOCKER).index)
+    if not names:
+        return
+    yield f"  {'Gbit/s':28}" + "".join(f" {name:>22}" for name in names) + f" {'ratio':>8}"
+    for what in work.figures[names[0]]:
+        figures = [work.figures[name][what] for name in names if what in work.figures[name]]
+        cells = "".join(f" {_spread(values, 1):>22}" for values in figures)
+        ratio = f" {median(figures[0]) / median(figures[1]):6.2f} ×" if len(figures) == 2 else ""
+        yield f"  {what:28}{cells}{ratio}"
+
+
+def aims_table(aims: Sequence[Aim]) -> Iterator[str]:
+    """What this run says of each aim."""
+    yield "Aims"
+    for aim in aims:
+        verdict = "met" if aim.met else "missed"
+        yield f"  {aim.what:58} {aim.figure:7.2f} {aim.unit:2} ≤ {aim.limit:6.2f} {aim.unit:2} {verdict}"
+
+
+def as_json(works: Sequence[Work], machine: dict[str, str], smallest: int, aims: Sequence[Aim]) -> dict[str, object]:
     """Every sample of the run: seconds and kilobytes."""
     return {
         "machine": machine,
         "smallest_rss": smallest,
-        "works": {work.name: asdict(work) | {"ratios": dict(ratios(work))} for work in works},
+        "works": {work.name: _work_as_json(work) for work in works},
+        "aims": [asdict(aim) | {"met": aim.met} for aim in aims],
     }
+
+
+def _work_as_json(work: Work) -> dict[str, object]:
+    said = {f"{phases}: {name} / {other}": r for name in (LABCTL, ISOLATED) for phases, other, r in ratios(work, name)}
+    return {**asdict(work), "failed": sorted(work.failed), "ratios": said}

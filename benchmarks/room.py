@@ -45,9 +45,10 @@ class Sample:
 
 
 class Room:
-    """Opened by `with`; `daemons` says that commands are served by others, whose costs count too."""
+    """Opened by `with`. Where commands leave work to others, `daemons` is how these are called: their memory counts,
+    and everybody's processor time."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None, daemons: bool = False) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None, daemons: Sequence[str] = ()) -> None:
         folder.mkdir()
         self.folder, self.daemons = folder, daemons
         options = ("--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
@@ -108,7 +109,7 @@ class Room:
         request = {
             "command": list(command),
             "log": str(self.folder / log),
-            "daemons": self.daemons,
+            "daemons": list(self.daemons),
             "background": background,
         }
         try:

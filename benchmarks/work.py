@@ -1,202 +1,225 @@
-"""What is measured: each piece of work as commands for each contestant, in rooms of their own, by turns."""
+"""What is measured: each piece of work by each contestant, by turns."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
-from collections.abc import Callable, Iterator
+import resource
+import time
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
-from benchmarks import docker
-from benchmarks.room import Failure, Room, Sample
+from benchmarks import docker, traffic
+from benchmarks.contestants import (
+    BATCH,
+    DOCKER,
+    FLOOR,
+    ISOLATED,
+    LABCTL,
+    MININET,
+    MUNET,
+    PODMAN,
+    SCRIPT,
+    TWO,
+    Build,
+    Contestant,
+    Step,
+    engine,
+    interpreter,
+    labctl,
+    nodes,
+    of_labctl,
+    slug,
+    two_containers,
+)
+from benchmarks.networks import Network
+from benchmarks.room import Failure, Sample
 
-ROOT = Path(__file__).parents[1]
-SCRIPTS = Path(__file__).with_name("scripts")
-NO_LINKS = ["sh", "-c", 'test "$(ip -o link | wc -l)" = 1 && test -z "$(ip netns)"']
-LABCTL, ISOLATED, SCRIPT, DOCKER = "labctl", "labctl --isolated", "ip script", "Docker"
-
-
-@dataclass(frozen=True)
-class Step:
-    """One measured command; `then` is not measured and waits until the command's work shows."""
-
-    phase: str
-    command: list[str]
-    then: list[str] = field(default_factory=lambda: ["true"])
-
-
-@dataclass
-class Contestant:
-    name: str
-    room: Room
-    steps: list[Step]
-    samples: dict[str, list[Sample]] = field(default_factory=dict)
+BUDGET = 20.0  # seconds: whose turns take longer together takes no more of them
+LARGEST = {MUNET: 10, DOCKER: 100, PODMAN: 100, MININET: 500, SCRIPT: 500, BATCH: 1000, ISOLATED: 1000}
+QUICK = {MUNET: 2, DOCKER: 10, PODMAN: 10, MININET: 10, SCRIPT: 10, BATCH: 100, ISOLATED: 100}
+IP_NETNS, PYTHON = "ip netns exec", "python -c pass"
+TRAFFIC = "traffic"
+MEMORY, DESCRIPTORS = 300, 2  # kilobytes, and open files, that a node takes at most
 
 
 @dataclass
 class Work:
-    """One table: the samples of every contestant, and why one is missing."""
+    """One table: the samples of every contestant, and a line about each that is missing or took fewer turns."""
 
     name: str
     title: str
     rounds: int
-    size: int = 1
+    network: Network | None = None
+    builders: tuple[str, ...] = ()  # only these can do it; else all
     samples: dict[str, dict[str, list[Sample]]] = field(default_factory=dict)
-    missing: dict[str, str] = field(default_factory=dict)
+    figures: dict[str, dict[str, list[float]]] = field(default_factory=dict)  # what traffic has in place of samples
+    notes: dict[str, str] = field(default_factory=dict)
+    fewer: dict[str, int] = field(default_factory=dict)  # the rounds of those whose turns take long
+    smaller: dict[str, int] = field(default_factory=dict)  # the most nodes that take a contestant a reasonable time
+    failed: set[str] = field(default_factory=set)
+
+    @property
+    def size(self) -> int:
+        return self.network.nodes if self.network else 1
 
 
-def labctl() -> list[str]:
-    """The command of $VENV or this Python's environment, else this Python with the package."""
-    for folder in (os.environ.get("VENV", ROOT / ".venv"), Path(sys.executable).parents[1]):
-        if os.access(command := Path(folder) / "bin/labctl", os.X_OK):
-            return [str(command)]
-    return [sys.executable, "-m", "labctl"]
-
-
-def interpreter() -> str:
-    """The Python that runs labctl."""
-    beside = Path(labctl()[0]).with_name("python")
-    return str(beside) if beside.exists() else sys.executable
-
-
-def two_containers(work: Work, folder: Path, stack: ExitStack, warm: bool) -> None:
-    """Two web servers on docker0, up until the command returns and down."""
-    file = str(ROOT / "topologies/two-containers.yaml")
-    contestants = []
-    for name, options in ((LABCTL, []), (ISOLATED, ["--isolated"])):
-        room = stack.enter_context(_room(folder, name))
-        up = Step("up", [*labctl(), "up", file, *options], [*labctl(), "exec", "container1", *_fetch("172.17.0.3")])
-        contestants.append(Contestant(name, room, [up, Step("down", [*labctl(), "down"], NO_LINKS)]))
-    room = stack.enter_context(_room(folder, SCRIPT))
-    (room.folder / "index.html").write_text(docker.PAGE)
-    serving = ["ip", "netns", "exec", "container1", *_fetch("172.17.0.3")]
-    script = [str(SCRIPTS / "two-containers-up.sh"), str(room.folder)]
-    down = Step("down", [str(SCRIPTS / "two-containers-down.sh")], NO_LINKS)
-    contestants.append(Contestant(SCRIPT, room, [Step("up", script, serving), down]))
-    if room_of_docker := _docker(work, folder, stack):
-        run = "docker run --detach --name container{} " + f"{docker.IMAGE} /bin/busybox httpd -f -h /www"
-        up = Step("up", ["sh", "-ec", f"{run.format(1)}; {run.format(2)}"], _fetch("172.17.0.3"))
-        down = Step("down", ["docker", "rm", "--force", "container1", "container2"])
-        contestants.append(Contestant(DOCKER, room_of_docker, [up, down]))
-    _by_turns(work, contestants, warm)
-
-
-def nodes(work: Work, folder: Path, stack: ExitStack, warm: bool) -> None:
-    """`work.size` nodes on one bridge."""
-    size = str(work.size)
-    file = folder / "nodes.yaml"
-    file.write_text(_topology(work.size))
-    ping = ["sh", "-c", f"ip netns exec node{size} ping -qc1 -W1 10.0.0.1 && test $(ip netns | wc -l) = {size}"]
-    steps = [
-        Step("up", [*labctl(), "up", str(file)], ping),
-        Step("again", [*labctl(), "up", str(file)]),
-        Step("down", [*labctl(), "down"], NO_LINKS),
+def chosen(quick: bool, only: Collection[str] = ()) -> list[Work]:
+    """The tables of this run."""
+    few = 1 if quick else 5
+    several = (LABCTL, ISOLATED, BATCH)
+    works = [
+        Work("two-containers", "two-containers.yaml, web servers included", 3 if quick else 15),
+        Work("nodes-10", "10 nodes on one bridge", few, Network(10)),
+        Work("nodes-100", "100 nodes on one bridge", few, Network(100)),
+        Work("nodes-500", "500 nodes on one bridge", 1 if quick else 3, Network(500)),
+        Work("nodes-1000", "1000 nodes on one bridge", 1 if quick else 3, Network(1000)),
+        Work("nodes-5000", "5000 nodes on five bridges", 1, Network(5000, bridges=5)),
+        Work("networks", "50 nodes, each on four bridges", few, Network(50, 4, everywhere=True), several),
+        Work("ports", "10 nodes with 20 published ports each", few, Network(10, ports=20), (LABCTL, ISOLATED, DOCKER)),
+        Work("exec", "`true` in a running node", 5 if quick else 30),
+        Work(TRAFFIC, "traffic, one TCP stream", 1 if quick else 3),
     ]
-    by_hand = [
-        Step("up", [str(SCRIPTS / "nodes-up.sh"), size], ping),
-        Step("down", [str(SCRIPTS / "nodes-down.sh"), size], NO_LINKS),
-    ]
-    contestants = [
-        Contestant(name, stack.enter_context(_room(folder, name)), found)
-        for name, found in ((LABCTL, steps), (SCRIPT, by_hand))
-    ]
-    _by_turns(work, contestants, warm)
+    return [work for work in works if work.name in only or (not only and not (quick and work.size > 1000))]
 
 
-def exec_true(work: Work, folder: Path, stack: ExitStack, warm: bool) -> None:
-    """`true` in a node of a running lab."""
-    room = stack.enter_context(_room(folder, LABCTL))
-    room.run([*labctl(), "up", str(ROOT / "topologies/two-containers.yaml")])
+def measure(work: Work, folder: Path, quick: bool, wanted: Collection[str] = ()) -> None:
+    """Does one table's work; whatever happens, its rooms are gone afterwards."""
+    with ExitStack() as stack:
+        if work.name == TRAFFIC:
+            return traffic.measure(work, folder, stack, 1 if quick else 2, wanted)
+        if work.name == "exec":
+            contestants = exec_true(work, folder, stack, wanted)
+        else:
+            builds = nodes(work.network) if work.network else two_containers()
+            largest = QUICK if quick else LARGEST
+            contestants = list(_entered(work, builds, largest, folder, stack, wanted))
+        _by_turns(work, contestants, warm=work.size < 200)
+
+
+def _entered(
+    work: Work,
+    builds: dict[str, Build],
+    largest: dict[str, int],
+    folder: Path,
+    stack: ExitStack,
+    wanted: Collection[str],
+) -> Iterator[Contestant]:
+    for name, build in builds.items():
+        if (wanted and slug(name) not in wanted) or (work.builders and name not in work.builders):
+            continue
+        if work.size > largest.get(name, work.size):
+            work.smaller[name] = largest[name]
+        elif work.network and (lacking := _lacking(work.network)):
+            work.notes[name] = lacking
+        else:
+            try:
+                place, steps = build(folder / slug(name), stack)
+            except Failure as failure:
+                work.notes[name] = str(failure)
+            else:
+                yield Contestant(name, place, steps)
+
+
+def _lacking(network: Network) -> str:
+    """What of this machine is too little for a network."""
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    memory = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
+    if files < network.nodes * DESCRIPTORS + 100:
+        return f"a process may open {files} files here, too few for {network.nodes} nodes"
+    if int(memory.split()[1]) < network.nodes * MEMORY:
+        return f"too little memory for {network.nodes} nodes"
+    return ""
+
+
+def exec_true(work: Work, folder: Path, stack: ExitStack, wanted: Collection[str]) -> list[Contestant]:
+    """`true` in a node of a running lab, and what there is to compare it with."""
+    place = of_labctl(folder / slug(LABCTL), stack)
+    place.run([*labctl(), "up", str(TWO)])
     commands = {
         LABCTL: [*labctl(), "exec", "container1", "true"],
-        "ip netns exec": ["ip", "netns", "exec", "container1", "true"],
-        "python -c pass": [interpreter(), "-c", "pass"],
+        IP_NETNS: ["ip", "netns", "exec", "container1", "true"],
+        PYTHON: [interpreter(), "-c", "pass"],
     }
-    contestants = [Contestant(name, room, [Step("exec", command)]) for name, command in commands.items()]
-    if room_of_docker := _docker(work, folder, stack):
-        room_of_docker.run(
-            ["docker", "run", "--detach", "--name", "container1", docker.IMAGE, "/bin/busybox", "httpd", "-f"]
-        )
-        inside = ["docker", "exec", "container1", "/bin/busybox", "true"]
-        contestants.append(Contestant(DOCKER, room_of_docker, [Step("exec", inside)]))
-    _by_turns(work, contestants, warm)
-
-
-def _docker(work: Work, folder: Path, stack: ExitStack) -> Room | None:
-    """A room with a daemon, or the reason why there is none."""
-    if not (engine := docker.find()):
-        work.missing[DOCKER] = docker.MISSING
-        return None
-    try:
-        return stack.enter_context(docker.running(engine, folder / DOCKER))
-    except Failure as failure:
-        work.missing[DOCKER] = f"failed: {failure}"
-        return None
+    contestants = [Contestant(name, place, [Step("exec", command)]) for name, command in commands.items()]
+    for name in (PODMAN, DOCKER):
+        if wanted and slug(name) not in wanted:
+            continue
+        try:
+            place, run = engine(name, folder / slug(name), stack)
+            line = f"{run.format(name='container1', options='')} {docker.IMAGE} /bin/busybox httpd -f"
+            place.run(["sh", "-c", line])
+            inside = [name.lower(), "exec", "container1", "/bin/busybox", "true"]
+            contestants.append(Contestant(name, place, [Step("exec", inside)]))
+        except Failure as failure:
+            work.notes[name] = str(failure)
+    return contestants
 
 
 def _by_turns(work: Work, contestants: list[Contestant], warm: bool) -> None:
     """Every contestant once a round, each round beginning with another; the first round may only warm up."""
+    playing = list(contestants)
     for number in range(-warm, work.rounds):
         for contestant in _rotated(contestants, number):
-            if contestant.name in work.missing:
+            if contestant not in playing:
                 continue
             try:
-                for phase, sample in _turn(contestant):
-                    if number >= 0:
-                        contestant.samples.setdefault(phase, []).append(sample)
+                turn = list(_turn(contestant))
             except Failure as failure:
-                work.missing[contestant.name] = f"failed: {failure}"
-    work.samples = {each.name: each.samples for each in contestants if each.name not in work.missing}
+                playing.remove(contestant)
+                work.failed.add(contestant.name)
+                work.notes[contestant.name] = f"failed: {failure}"
+                continue
+            contestant.spent += sum(sample.wall for _, sample in turn)
+            enough = contestant.spent > BUDGET and contestant.name not in (LABCTL, ISOLATED, FLOOR)
+            if number >= 0 or enough:
+                for phase, sample in turn:
+                    contestant.samples.setdefault(phase, []).append(sample)
+            if enough and number < work.rounds - 1:
+                playing.remove(contestant)
+                work.fewer[contestant.name] = len(next(iter(contestant.samples.values())))
+    work.samples = {each.name: each.samples for each in contestants if each.name not in work.failed and each.samples}
 
 
 def _rotated(contestants: list[Contestant], number: int) -> list[Contestant]:
-    first = number % len(contestants)
+    first = number % len(contestants) if contestants else 0
     return contestants[first:] + contestants[:first]
 
 
 def _turn(contestant: Contestant) -> Iterator[tuple[str, Sample]]:
     for step in contestant.steps:
-        yield step.phase, contestant.room.run(step.command)
+        if len(contestant.steps) > 1:
+            _quiet()
+        yield step.phase, contestant.room.run(step.command, step.timeout)
         contestant.room.wait_for(step.then)
 
 
-def _room(folder: Path, name: str) -> Room:
-    return Room(folder / name.replace(" ", ""), {"PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"})
+def _quiet() -> None:
+    """Waits until the kernel has freed the namespaces of whoever was before: a thread of its own does that, and is
+    called so while it does. Not for ever: others on the machine may have namespaces too."""
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline and any("+netns" in name for name in _threads()):
+        time.sleep(0.02)
 
 
-def _fetch(address: str) -> list[str]:
-    return [shutil.which("curl") or "curl", "--fail", "--silent", "--max-time", "2", f"http://{address}/"]
+def _threads() -> Iterator[str]:
+    for file in Path("/proc").glob("[0-9]*/comm"):
+        try:
+            yield file.read_text()
+        except OSError:
+            continue  # ended meanwhile
 
 
-def _topology(size: int) -> str:
-    nodes = "\n".join(f"  node{number}:\n    networks: [br0]" for number in range(1, size + 1))
-    return f"name: nodes-{size}\nbridges:\n  br0:\n    subnet: 10.0.0.0/16\nnamespaces:\n{nodes}\n"
+def total(samples: dict[str, list[Sample]], phases: Sequence[str]) -> list[Sample]:
+    """Each round's phases together."""
+    rounds = zip(*(samples[phase] for phase in phases), strict=True)
+    return [sum(several[1:], several[0]) for several in rounds]
 
 
-KINDS: dict[str, Callable[[Work, Path, ExitStack, bool], None]] = {
-    "two-containers": two_containers,
-    "nodes": nodes,
-    "exec": exec_true,
-}
-
-
-def chosen(quick: bool, only: str | None) -> list[Work]:
-    """The tables of this run."""
-    few = [3, 1, 1, 5] if quick else [15, 5, 3, 30]
-    works = [
-        Work("two-containers", "two-containers.yaml, web servers included", few[0]),
-        Work("nodes-100", "100 nodes on one bridge", few[1], 100),
-        Work("nodes-500", "500 nodes on one bridge", few[2], 500),
-        Work("exec", "`true` in a running node", few[3]),
-    ]
-    return [work for work in works if only in (None, work.name)]
-
-
-def measure(work: Work, folder: Path) -> None:
-    """Runs one table's work; whatever happens, its rooms are gone afterwards."""
-    kind = KINDS[work.name.partition("-")[0] if work.name.startswith("nodes") else work.name]
-    with ExitStack() as stack:
-        kind(work, folder, stack, work.size < 200)
+def seconds(work: Work, name: str, *phases: str) -> float | None:
+    """The median of phases together; of several contestants, as in "a + b", the sum. None where it was not measured."""
+    parts = name.split(" + ")
+    if not all(phase in work.samples.get(part, {}) for part in parts for phase in phases):
+        return None
+    return sum(median(sample.wall for sample in total(work.samples[part], phases)) for part in parts)

@@ -36,7 +36,7 @@ class Nursery:
     def take(self) -> int | None:
         """A descriptor of a namespace that is the caller's from now on; None where there are no more."""
         if not self._there:
-            _, self._there, _, _ = socket.recv_fds(self._socket, 1, BATCH)
+            _, self._there, _, _ = socket.recv_fds(self._socket, 1, BATCH, socket.MSG_CMSG_CLOEXEC)
         return self._there.pop() if self._there else None
 
     def close(self) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from functools import cache
 from itertools import islice
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,8 @@ Fault = tuple[Steps, Problem]  # the way to what is wrong, and the sentence
 
 def faults(document: Document) -> list[Fault]:
     """Everything in a document that the schema does not allow, or more faults than are told."""
+    if fits(document.data, schema()):
+        return []
     found = (fault for error in _errors(document.data) for fault in _explain(error, document))
     return list(islice(found, MAX_PROBLEMS + 1))
 
@@ -42,6 +44,8 @@ def did_you_mean(word: str, known: Sequence[str], otherwise: str = "") -> str:
 
 def _closest(word: str, known: Sequence[str]) -> list[str]:
     """The known word most like this one, or none. Of many, only those that begin or end alike: difflib is slow."""
+    from difflib import get_close_matches
+
     if len(known) > 20:
         backwards = _neighbours(word[::-1], [name[::-1] for name in known])
         known = [*_neighbours(word, known), *(name[::-1] for name in backwards)]
@@ -76,6 +80,52 @@ def subschema(path: Sequence[str | int]) -> dict[str, Any]:
         if reference := found.get("$ref"):
             found = {**schema()["$defs"][reference.rpartition("/")[2]], **found}
     return found
+
+
+def fits(value: Any, wanted: dict[str, Any]) -> bool:
+    """Whether a value is surely what a part of the schema wants. In doubt it is not, and the validator is asked, whose
+    import takes as long as to read a small file and to check all that is in it.
+    """
+    if reference := wanted.get("$ref"):
+        wanted = schema()["$defs"][reference.rpartition("/")[2]] | wanted
+    types, own = wanted.get("type", ANYTHING), _type(value)  # a list, or one, in whose name no other is
+    if own not in types and not (own == "integer" and "number" in types):
+        return False
+    if "enum" in wanted and (own != "string" or value not in wanted["enum"]):
+        return False
+    match value:
+        case dict():
+            known, others = wanted.get("properties", {}), wanted.get("additionalProperties", {})
+            return (
+                len(value) >= wanted.get("minProperties", 0)
+                and all(key in value for key in wanted.get("required", ()))
+                and all(isinstance(key, str) and _allowed(each, known.get(key, others)) for key, each in value.items())
+            )
+        case list():
+            items = wanted.get("items", {})
+            enough = wanted.get("minItems", 0) <= len(value) <= wanted.get("maxItems", len(value))
+            return enough and all(fits(each, items) for each in value)
+        case str():
+            return bool(len(value) >= wanted.get("minLength", 0))
+        case bool() | None:
+            return True
+        case _:
+            return bool(wanted.get("minimum", value) <= value <= wanted.get("maximum", value))
+
+
+def _allowed(value: Any, wanted: bool | dict[str, Any]) -> bool:
+    return fits(value, wanted) if isinstance(wanted, dict) else bool(wanted)
+
+
+OWN = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", type(None): "null"}
+ANYTHING = frozenset(OWN.values())
+
+
+def _type(value: Any) -> str:
+    """A value's type as the schema calls it; of whole numbers only small ones are surely what they seem."""
+    if type(value) is float:
+        return "number" if isfinite(value) else "other"
+    return OWN.get(type(value), "other") if type(value) is not int or abs(value) < 2**53 else "other"
 
 
 def _errors(data: Any) -> Iterator[ValidationError]:

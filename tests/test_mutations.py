@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from labctl import shape
 from labctl.desired import Context, desired
+from labctl.document import parse
 from labctl.errors import Problem, TopologyError
 from labctl.leases import Taken, lease
 from labctl.plan import Add, plan
@@ -110,6 +113,7 @@ def law(text: bytes) -> None:
     """Nothing but a Topology or a TopologyError, always the same; and what is good can be built and taken away."""
     found = answer(text)
     assert answer(text) == found
+    fits_truly(text)
     if isinstance(found, Topology):
         is_planned(found)
         return
@@ -120,6 +124,13 @@ def law(text: bytes) -> None:
         assert str(problem).isprintable()
         assert 1 <= problem.line <= len(lines)
         assert 1 <= problem.column <= len(lines[problem.line - 1]) + 1
+
+
+def fits_truly(text: bytes) -> None:
+    """What surely fits the schema is nothing that its validator complains of."""
+    with suppress(TopologyError):
+        data = parse(text, "lab.yaml").data
+        assert not shape.fits(data, shape.schema()) or not list(shape._errors(data))
 
 
 def is_planned(topology: Topology) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from ipaddress import ip_address, ip_interface, ip_network
@@ -9,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from labctl.document import MAX_BYTES, read
+from labctl import shape
+from labctl.document import MAX_BYTES, parse, read
 from labctl.errors import TopologyError, UsageError
 from labctl.topology import Attachment, Run, StaticRoute, Topology, load
 
 FOLDER = Path(__file__).parent / "topologies"
 GOOD = sorted((FOLDER / "good").iterdir())
+SHIPPED = sorted((FOLDER.parents[1] / "topologies").glob("*.yaml"))
 BAD = sorted((FOLDER / "bad").iterdir())
 ANNOUNCEMENT = "# error: "
 
@@ -54,6 +57,20 @@ def test_good_file(file: Path) -> None:
     assert topology.name == file.stem
     assert topology.nodes
     assert topology == load(read(file), "/elsewhere/" + file.name)  # where it lies makes no difference
+
+
+@pytest.mark.parametrize("file", [*GOOD, *SHIPPED], ids=lambda file: file.stem)
+def test_good_file_needs_no_validator(file: Path) -> None:
+    assert shape.fits(parse(read(file), str(file)).data, shape.schema())
+
+
+def test_whole_schema_is_understood() -> None:
+    """Of a keyword that `fits` does not know it would not know whether it is kept."""
+    words = set(re.findall(r'"(\$?[a-z]\w*)":', shape.FILE.read_text()))
+    unknown = {"not", "anyOf", "oneOf", "allOf", "if", "const", "pattern", "patternProperties", "format", "maxLength",
+               "propertyNames", "dependentRequired", "uniqueItems", "contains", "multipleOf", "exclusiveMinimum",
+               "exclusiveMaximum", "maxProperties", "prefixItems", "unevaluatedProperties"}  # fmt: skip
+    assert words & unknown == set()
 
 
 # --- what cannot announce itself in a comment ----------------------------------------------------------------------

@@ -57,7 +57,7 @@ def of(size: int) -> dict[str, Counter[str]]:
         ("down", lambda: removal.down("lab")),
     ):
         counted.clear()
-        work()  # type: ignore[no-untyped-call]
+        work()
         found[name] = counted.copy()
     return found
 

@@ -58,7 +58,8 @@ def _made(cls: Any, frozen: bool, order: bool) -> Any:
     cls.__init__ = _constructor(cls.__name__, fields)
     cls.__repr__ = _repr([name for name, each in fields.items() if each.shown])
     key = _values([name for name, each in fields.items() if each.compare])
-    for comparison in ("__eq__", "__lt__", "__le__", "__gt__", "__ge__") if order else ("__eq__",):
+    cls.__eq__ = lambda self, other: key(self) == key(other) if other.__class__ is self.__class__ else NotImplemented
+    for comparison in ("__lt__", "__le__", "__gt__", "__ge__") if order else ():
         setattr(cls, comparison, _comparison(comparison, key))
     cls.__hash__ = None
     if frozen:
@@ -84,21 +85,23 @@ def _constructor(title: str, fields: dict[str, Any]) -> Callable[..., None]:
     defaults = {name: each.default for name, each in fields.items()}  # in the fields' order, as vars() tells them
     factories = [(name, each.factory) for name, each in fields.items() if each.factory]
     needed = [name for name, each in fields.items() if each.default is ... and not each.factory]
+    least = names.index(needed[-1]) + 1 if needed else 0
 
     def constructor(self: Any, *values: Any, **more: Any) -> None:
-        found = vars(self)
-        if len(values) == number and not more:
+        found, given = self.__dict__, len(values)
+        if given == number and not more:
             found.update(zip(names, values))  # noqa: B905
             return
         found.update(defaults)
         found.update(zip(names, values))  # noqa: B905
-        found.update(more)
-        if len(found) != number or len(values) + len(more) > number or not more.keys().isdisjoint(names[: len(values)]):
-            raise TypeError(f"{title} takes each of {', '.join(names)} once, not {len(values)} values and {[*more]}")
+        if more:
+            found.update(more)
+        if given > number or len(found) != number or not more.keys().isdisjoint(names[:given]):
+            raise TypeError(f"{title} takes each of {', '.join(names)} once, not {given} values and {[*more]}")
         for name, factory in factories:
             if found[name] is ...:
                 found[name] = factory()
-        if missing := [name for name in needed if found[name] is ...]:
+        if given < least and (missing := [name for name in needed if found[name] is ...]):
             raise TypeError(f"{title} needs {', '.join(missing)} too")
 
     return constructor

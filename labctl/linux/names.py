@@ -13,15 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from labctl.linux import libc
-from labctl.linux.place import ETC_NETNS, NETNS, RUN, Place, rootless
+from labctl.linux.place import ETC_NETNS, NETNS, RUN, Place, has_etc
 from labctl.linux.readings import text
 from labctl.record import Record
 from labctl.state import HOST, Namespace
-
-
-def has_etc() -> bool:
-    """Whether there can be names in /etc/netns: an ordinary user, or a machine that is read-only, has none."""
-    return not rootless() and os.access(ETC_NETNS.parent, os.W_OK)
 
 
 def named(place: Place, namespace: Namespace) -> bool:
@@ -101,7 +96,7 @@ def _links(place: Place, namespace: Namespace) -> Iterator[tuple[str, str]]:
     """Where its names are, and where they lead."""
     if namespace.netns:
         yield f"{NETNS}/{namespace.netns}", place.mount(namespace.node)
-        if HOST not in (namespace.node, namespace.same_as) and has_etc():
+        if HOST not in (namespace.node, namespace.same_as) and place.has_etc:
             yield f"{ETC_NETNS}/{namespace.netns}", f"{place.etcs}/{namespace.same_as or namespace.node}"
 
 

@@ -87,6 +87,10 @@ class Place:
     def etc(self, node: str) -> str:
         return f"{self.etcs}/{self.owner(node)}"
 
+    @cached_property
+    def has_etc(self) -> bool:
+        return has_etc()
+
     def scratch(self, node: str) -> Path:
         """Where a node's services start."""
         return self.directory / "run" / node
@@ -97,6 +101,11 @@ class Place:
 
     def log(self, node: str, service: str) -> Path:
         return self.directory / "log" / f"{node}.{service}.log"
+
+
+def has_etc() -> bool:
+    """Whether there can be names in /etc/netns: an ordinary user, or a machine that is read-only, has none."""
+    return not rootless() and os.access(ETC_NETNS.parent, os.W_OK)
 
 
 def rootless() -> bool:

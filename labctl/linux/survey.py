@@ -11,7 +11,7 @@ from labctl.conflicts import HostRoute, Refused, Site
 from labctl.fields import replace
 from labctl.linux import names, nft, ports
 from labctl.linux import rtnetlink as rt
-from labctl.linux.place import ETC_NETNS, NETNS, Namespaces, Place
+from labctl.linux.place import ETC_NETNS, NETNS, Namespaces, Place, has_etc
 from labctl.state import HOST, Published, Resolver
 from labctl.written import IPAddress
 
@@ -47,7 +47,7 @@ def bare(place: Place) -> Site:
     """What others have where ip(8) looks for names; nothing of a host that may not exist yet."""
     return Site(
         netns=names.foreign(place, NETNS),
-        etc_netns=names.foreign(place, ETC_NETNS) if names.has_etc() else frozenset(),
+        etc_netns=names.foreign(place, ETC_NETNS) if has_etc() else frozenset(),
     )
 
 

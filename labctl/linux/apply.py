@@ -1,7 +1,7 @@
 """Carries out a plan: one loop in one thread. Nothing else changes the kernel's state of a lab.
 
 Netlink messages wait in a queue for each namespace and leave together; the host's queue goes first, since that is
-where every pair of interfaces is made, and what brings bridges up goes last. Whatever must see them done
+where every pair of interfaces is made, and what brings bridges of many ports up goes last. Whatever must see them done
 (a sysctl of an interface, the end) flushes.
 """
 
@@ -24,7 +24,7 @@ from labctl.linux.thread import heed
 from labctl.plan import Add, Change, Op, Plan, Remove
 from labctl.progress import Progress
 from labctl.shell import link_local_address, link_local_settings, shell
-from labctl.state import HOST, Address, File, Names, Namespace, Proxy, Ruleset, Sysctl
+from labctl.state import HOST, Address, File, Link, Names, Namespace, Proxy, Ruleset, Sysctl
 from labctl.translation import stale
 
 CAUSES = {
@@ -37,6 +37,7 @@ CAUSES = {
     errno.EMFILE: "Too few file descriptors; raise 'ulimit -n'.",
 }
 
+MANY = 200  # links of a plan for which it pays to bring bridges up last: of such a one the state is told a moment later
 WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 LEAVING = 64  # links to the host that wait while their namespaces go: the kernel removes those of many at once
@@ -58,12 +59,14 @@ class Worker:
         self._indexes = indexes
         self._found = found
         self._waiting: dict[str, list[tuple[Op, bytes]]] = {}
+        self._many = False  # whether bridges go up last
         self._loading: tuple[Op, nft.Load] | None = None
         self._holding: tuple[Op, Popen[bytes]] | None = None
         self.rules_as_listed: str | None = None  # the lab's table as nft lists it, if it was loaded
 
     def perform(self, plan: Plan, report: Report) -> None:
         """Raises KernelError at the first refusal (what came before it is done) and Interrupted when told to stop."""
+        self._many = sum(isinstance(op.item, Link) for op in plan) >= MANY
         try:
             self._walk(plan, report)
         finally:
@@ -111,7 +114,8 @@ class Worker:
                 self._try(op, lambda: os.unlink(self._path(file)))
             case _:
                 for node, message in messages(op, self._namespaces.fd, self._indexes):
-                    self._waiting.setdefault(node, []).append((op, message))
+                    queue = HOST if node == LATER and not self._many else node
+                    self._waiting.setdefault(queue, []).append((op, message))
                 if isinstance(op, Change):
                     self._try(op, lambda: self._link_local(op))
 

@@ -105,8 +105,8 @@ def _set_port(before: Port, after: Port, indexes: Indexes) -> Iterator[Message]:
     """From a port as created or as found to what it should be.
 
     Up goes in a message of its own and last: the kernel would raise the interface before it reads how IPv6
-    addresses are made (net/core/rtnetlink.c, do_setlink). A bridge goes up after its ports: one that is up looks at all
-    of them for each that gets its carrier (net/bridge/br_stp.c, br_port_state_selection; 1000 nodes: 0.2 s).
+    addresses are made (net/core/rtnetlink.c, do_setlink). A bridge can go up after its ports: one that is up looks at
+    all of them for each that gets its carrier (net/bridge/br_stp.c, br_port_state_selection; 1000 nodes: 0.2 s).
     """
     attributes: list[bytes] = []
     if before.mac != after.mac:

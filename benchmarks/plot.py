@@ -78,7 +78,7 @@ class Scale:
         sizes = {size for curve in curves for size, _ in curve.points}
         values = [value for curve in curves for _, value in curve.points]
         self._sizes = sorted(sizes)
-        self._marks = [mark for mark in _round_figures() if min(values) / 2 < mark < max(values) * 2.5]
+        self._marks = [mark for mark in _round_figures() if min(values) / 2.5 < mark < max(values) * 2.5]
         self._bottom, self._top = min(self._marks), max(self._marks)
 
     def x(self, size: float) -> float:

@@ -49,7 +49,13 @@ def table(work: Work, smallest: int) -> Iterator[str]:
             "  minutes, so only with fewer nodes: ", [f"{n} ≤ {most}" for n, most in work.smaller.items()]
         )
     for name, why in work.notes.items():
-        yield from _wrapped(f"  {name:18}", f" {why.splitlines()[-1]}".split(" "), " ")
+        yield from _wrapped(f"  {name:18}", f" {_last_line(why)}".split(" "), " ")
+
+
+def _last_line(text: str) -> str:
+    """Where a reason quotes a command's output, its end says most; but there may be none."""
+    first, *rest = text.splitlines()
+    return f"{first.partition(':')[0]}: {rest[-1]}" if rest else first.rstrip(":")
 
 
 def _ratio_lines(work: Work) -> Iterator[str]:

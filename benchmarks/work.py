@@ -169,7 +169,8 @@ def _by_turns(work: Work, contestants: list[Contestant], warm: bool) -> None:
             except Failure as failure:
                 playing.remove(contestant)
                 work.failed.add(contestant.name)
-                work.notes[contestant.name] = f"failed: {failure}"
+                done = len(next(iter(contestant.samples.values()), []))
+                work.notes[contestant.name] = f"failed after {done} rounds: {failure}"
                 continue
             contestant.spent += sum(sample.wall for _, sample in turn)
             enough = contestant.spent > BUDGET and contestant.name not in (LABCTL, ISOLATED, FLOOR)
@@ -179,7 +180,7 @@ def _by_turns(work: Work, contestants: list[Contestant], warm: bool) -> None:
             if enough and number < work.rounds - 1:
                 playing.remove(contestant)
                 work.fewer[contestant.name] = len(next(iter(contestant.samples.values())))
-    work.samples = {each.name: each.samples for each in contestants if each.name not in work.failed and each.samples}
+    work.samples = {each.name: each.samples for each in contestants if each.samples}
 
 
 def _rotated(contestants: list[Contestant], number: int) -> list[Contestant]:

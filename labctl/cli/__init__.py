@@ -102,10 +102,10 @@ def _plain(words: list[str]) -> bool:
             from labctl.cli import down
 
             down.run(lab[0] if lab else None)
-        case ["up", file, *rest] if not _options([file]) and rest in ([], ["--isolated"]):
+        case ["up", file] | ["up", file, "--isolated"] | ["up", "--isolated", file] if not _options([file]):
             from labctl.cli import up
 
-            up.run(file, isolated=bool(rest))
+            up.run(file, isolated=len(words) > 2)
         case ["validate", *checked] if checked and not _options(checked):
             from labctl.cli import files
 

@@ -30,7 +30,7 @@ def observe(expected: State, place: Place, rules_as_listed: str = "") -> State:
         there = {node: Inside(node, namespaces) for node in nodes if exists(place, node)}
         services = running(place, expected)
         found: list[Item] = []
-        for item in expected.items:
+        for item in sorted(expected.items, key=lambda item: item.node):  # each namespace is entered once or twice
             heed()
             found += _true_version(item, there, place, services, rules_as_listed)
         return State.of(found)

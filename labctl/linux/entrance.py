@@ -10,8 +10,8 @@ import os
 
 from labctl.linux import inside, libc
 
-RUN = "/run/labctl"
-MACHINES = "/proc/self/ns/net"  # where the link of a node leads that shares the machine's own namespace
+RUN = "/run/labctl"  # tmpfs: gone at a reboot, as the namespaces are
+WHOEVERS = "/proc/self/ns/net"  # a link to it leads each process to its own network: to the machine's, outside of nodes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def enter(node: str) -> tuple[str, str] | None:
         return None
     folder = f"{RUN}/{found[0]}"
     owner = _owner(f"{folder}/netns/{name}", name)
-    if owner != MACHINES:
+    if owner != WHOEVERS:
         if not libc.is_namespace(f"{folder}/netns/{owner}"):
             return None
         inside.enter(f"{folder}/netns/{owner}", f"{folder}/etc/{owner}")
@@ -43,5 +43,5 @@ def _labs(lab: str, node: str) -> Sequence[str]:
 
 
 def _owner(mount: str, node: str) -> str:
-    """The node whose namespace it is in, or MACHINES."""
+    """The node whose namespace it is in, or WHOEVERS."""
     return os.readlink(mount) if os.path.islink(mount) else node

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from labctl.fields import dataclass, field
-from labctl.linux import libc
+from labctl.linux import entrance, libc
+from labctl.linux.entrance import WHOEVERS
 from labctl.linux.limits import raise_fd_limit
 from labctl.linux.sysctls import OfMany
 from labctl.state import HOST
@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from labctl.linux.netlink import Socket
     from labctl.ownership import HostLink
 
-RUN = Path("/run/labctl")  # tmpfs: gone at a reboot, as the namespaces are
+RUN = Path(entrance.RUN)
 NETNS = Path("/run/netns")  # where ip(8) looks for names
 ETC_NETNS = Path("/etc/netns")  # where `ip netns exec` looks for what to mount in /etc
-WHOEVERS = "/proc/self/ns/net"  # a link to it leads each process to its own network: to the machine's, outside of nodes
 HOLDER = ".holder"  # in an ordinary user's /run/labctl: who holds their namespaces
 
 PRISTINE = "/"  # no node's name: a namespace in which nobody changed anything
@@ -161,13 +160,9 @@ class Namespaces:
 
     def _mount(self, source: str, node: str) -> None:
         target = self.place.mount(node)
-        try:
-            os.close(os.open(target, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o444))
-        except OSError as error:
-            if error.errno != errno.ELOOP:
-                raise
-            os.unlink(target)  # the link of a node that shared a namespace
-            return self._mount(source, node)
+        if os.path.islink(target):  # of a node that shared a namespace
+            os.unlink(target)
+        os.close(os.open(target, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))
         libc.mount(source, target, flags=libc.MS_BIND)
 
     def pristine(self, sysctl: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -79,15 +80,20 @@ def test_no_progress_in_a_pipe(hasty: Machine) -> None:
         assert " nodes" not in done.stderr
 
 
+def interrupt(running: subprocess.Popen[str]) -> None:
+    """Ctrl-C on its terminal, once it waits for its services; it ends by that."""
+    assert running.stdin
+    running.stdin.write("\x03")
+    running.stdin.flush()
+    assert running.wait(30) == 130
+
+
 @needs("script")
 def test_ctrl_c_ends_a_large_up_and_nothing_is_left(hasty: Machine) -> None:
     file = hasty.topology("lab", NEVER_READY)
     running = hasty.start(on_terminal(f"hasty up {file}"))
     wait_until(lambda: hasty.pids("sleep 1000"), 30)
-    assert running.stdin
-    running.stdin.write("\x03")
-    running.stdin.flush()
-    assert running.wait(30) == 130
+    interrupt(running)
     told = screen(hasty).rpartition(ERASED)[2].splitlines()
     assert told[:2] == ["labctl: interrupted", "The lab lab was removed again; nothing is left of it."]
 
@@ -98,10 +104,7 @@ def test_ctrl_c_in_a_change_says_how_to_go_on(hasty: Machine) -> None:
     file = hasty.topology("lab", NEVER_READY)
     running = hasty.start(on_terminal(f"hasty up {file}"))
     wait_until(lambda: hasty.pids("sleep 1000"), 30)
-    assert running.stdin
-    running.stdin.write("\x03")
-    running.stdin.flush()
-    assert running.wait(30) == 130
+    interrupt(running)
     assert f"The lab lab stays as it is now; 'labctl up {file}' goes on." in screen(hasty)
     assert len(json.loads(hasty.ok("labctl ps --json"))[0]["nodes"]) == 41
 

@@ -6,11 +6,11 @@ last with MAC from IP and both ends' indexes in one series).
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, IPv6Network, ip_network
 
+from labctl.digest import sha256
 from labctl.etc import files
 from labctl.fields import dataclass, field, replace
 from labctl.leases import address, interfaces, ways_out
@@ -113,7 +113,7 @@ def _interface(ip: IPAddress, prefix: int) -> IPv4Interface | IPv6Interface:
 
 
 def _digest(*names: str) -> str:
-    return hashlib.sha256("/".join(names).encode()).hexdigest()
+    return sha256("/".join(names).encode()).hexdigest()
 
 
 def _veth_names(topology: Topology) -> dict[tuple[str, str], str]:

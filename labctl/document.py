@@ -9,13 +9,15 @@ from __future__ import annotations
 import errno
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
-
-import yaml
 
 from labctl.errors import MAX_PROBLEMS, Problem, TopologyError, UsageError
+from labctl.events import events, yaml
 from labctl.fields import dataclass
 from labctl.syntax import complaint, decode, kind, leftover, place, quoted, refuse_directives, typed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 MAX_BYTES = 1 << 20
 MAX_VALUES = 25_000  # each alias counted as all that it stands for
@@ -47,7 +49,7 @@ def parse(text: bytes, file: str) -> Document:
     refuse_directives(source, file)
     composer = _Composer(file)
     try:
-        for event in yaml.parse(source, Loader=getattr(yaml, "CLoader", yaml.Loader)):
+        for event in events(source):
             composer.feed(event)
             if isinstance(event, yaml.DocumentEndEvent):
                 composer.problems += leftover(source, event.end_mark, file)

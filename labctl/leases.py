@@ -6,16 +6,19 @@ free number, as Docker's IPAM does (libnetwork/ipams/defaultipam, local scope).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from ipaddress import IPv4Address, IPv6Address
-from typing import NoReturn
 
+from labctl.digest import sha256
 from labctl.errors import Conflict
 from labctl.fields import dataclass
 from labctl.record import Leases
 from labctl.written import Attachment, Bridge, IPAddress, Network, Node, Publish, Span, Topology, bounds
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 FIRST_BRIDGE = 3  # after lo and the machine's own card
 EPHEMERAL = (32768, 60999)  # of the host's ports, where the file names none (net.ipv4.ip_local_port_range)
@@ -80,7 +83,7 @@ def _address(version: int, text: str) -> IPAddress:
 
 def _group(lab: str, taken: frozenset[int]) -> int:
     """A 31-bit link group: the same for a name on every machine, unless something there already uses it."""
-    group = int.from_bytes(hashlib.sha256(lab.encode()).digest()[:4], "big") >> 1
+    group = int.from_bytes(sha256(lab.encode()).digest()[:4], "big") >> 1
     while group < 256 or group in taken:  # low numbers are what people choose by hand (/etc/iproute2/group)
         group = (group + 1) % 2**31
     return group

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from ipaddress import ip_address, ip_interface, ip_network
-from typing import Any
 
 from labctl.errors import LabError
 from labctl.fields import dataclass, field
@@ -32,6 +31,10 @@ from labctl.state import (
     State,
     Sysctl,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 VERSION = 2
 REMEDY = "'labctl down' removes the lab all the same, by what the kernel tells of it."

@@ -13,13 +13,15 @@ from functools import cache
 from itertools import islice
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from labctl.document import Document, Steps, Value
 from labctl.errors import MAX_PROBLEMS, Problem
 from labctl.syntax import kind, plain, quoted
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from jsonschema_rs import ValidationError
 
 FILE = Path(__file__).with_name("schema.json")

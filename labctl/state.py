@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from functools import cache
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
+from labctl.digest import sha256
 from labctl.fields import dataclass, replace
 
 HOST = "host"
@@ -265,9 +266,7 @@ class Service:
     @property
     def digest(self) -> str:
         """Twelve hex digits that change when anything of the service does, but for what it waits for."""
-        import hashlib  # 2 ms, and `down` and `ps` need no digest
-
-        return hashlib.sha256(repr(replace(self, after=())).encode()).hexdigest()[:12]
+        return sha256(repr(replace(self, after=())).encode()).hexdigest()[:12]
 
 
 Item = Namespace | Sysctl | Link | Address | Route | Ruleset | Proxy | File | Service

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
-
-import yaml
 
 from labctl.errors import Problem, TopologyError
+from labctl.events import yaml
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 Scalar = str | int | float | bool | None
 

@@ -23,9 +23,9 @@ PICTURE = """
   record  : record ownership                                  : nouns base
   plan    : plan shell launch                                 : nouns base
   text    : topology shipped checks wiring addressing names dependencies
-            publishing sharing edit draft reader notation policies shape document syntax : nouns base
+            publishing sharing edit draft reader notation policies shape document syntax events : nouns base
   nouns   : state status picture written translation          : base
-  base    : __init__ errors fields progress                   :
+  base    : __init__ digest errors fields progress                   :
 """
 PURE = {"view", "fit", "record", "plan", "meaning", "text", "nouns", "base"}
 # These act on the machine, or make a result depend on when and where it was computed.

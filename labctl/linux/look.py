@@ -11,7 +11,6 @@ import subprocess
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_interface, ip_network
 from socket import AF_INET, AF_INET6
-from typing import Any
 
 from labctl.errors import LabError
 from labctl.fields import replace
@@ -24,6 +23,10 @@ from labctl.ownership import HostLink, ours
 from labctl.picture import Bridge, Hop, Inside, Interface, Neighbour, Picture, RouteEntry, Status, Traffic
 from labctl.record import Record
 from labctl.state import HOST, MAIN_TABLE, Service
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 IFF_UP, IFF_RUNNING = 0x1, 0x40
 FLAGS = {  # in the order of ip(8)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
 
 from labctl.fields import dataclass, field
 from labctl.linux import entrance, libc
@@ -16,9 +15,14 @@ from labctl.linux.limits import raise_fd_limit
 from labctl.linux.sysctls import OfMany
 from labctl.state import HOST
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypeVar
+
     from labctl.linux.netlink import Socket
     from labctl.ownership import HostLink
+
+    T = TypeVar("T")
 
 RUN = Path(entrance.RUN)
 NETNS = Path("/run/netns")  # where ip(8) looks for names
@@ -26,8 +30,6 @@ ETC_NETNS = Path("/etc/netns")  # where `ip netns exec` looks for what to mount 
 HOLDER = ".holder"  # in an ordinary user's /run/labctl: who holds their namespaces
 
 PRISTINE = "/"  # no node's name: a namespace in which nobody changed anything
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)

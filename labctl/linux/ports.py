@@ -6,7 +6,6 @@ Everything here happens in the network namespace of the calling thread, which is
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 import subprocess
@@ -14,9 +13,10 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from ipaddress import ip_address
-from typing import NamedTuple
 
 from labctl.conflicts import Refused
+from labctl.digest import sha256
+from labctl.fields import dataclass
 from labctl.linux.place import Place
 from labctl.linux.processes import DIGEST, MACHINE, end_found, environ, machine, namespace, pids
 from labctl.linux.proxy import held, parse
@@ -70,7 +70,7 @@ def end(lab: str) -> list[int]:
 
 
 def digest(proxy: Proxy) -> str:
-    return hashlib.sha256(" ".join(map(spec, proxy.ports)).encode()).hexdigest()[:12]
+    return sha256(" ".join(map(spec, proxy.ports)).encode()).hexdigest()[:12]
 
 
 def _pids(lab: str) -> list[int]:
@@ -142,7 +142,8 @@ def _sockets(pid: int) -> set[str]:
     return found
 
 
-class Socket(NamedTuple):
+@dataclass(frozen=True)
+class Socket:
     protocol: str
     address: str
     port: int

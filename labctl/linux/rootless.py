@@ -17,12 +17,15 @@ import stat
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
 
 from labctl.errors import LabError
 from labctl.linux import libc
 from labctl.linux.place import HOLDER, NETNS, RUN
 from labctl.linux.processes import end_every_lab, kept_in
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 MARK = "LABCTL_HOLDER"  # in the holder's environment: the user's folder
 KINDS = {"user": libc.CLONE_NEWUSER, "mnt": libc.CLONE_NEWNS, "net": libc.CLONE_NEWNET}

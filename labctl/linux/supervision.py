@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from labctl.errors import ServiceError
 from labctl.fields import replace
@@ -19,6 +18,7 @@ from labctl.linux.place import Place
 from labctl.linux.processes import DIGEST, MACHINE, MARK, NETNS, SUPERVISOR, machine
 from labctl.state import Service
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from labctl.linux.program import Settings
 

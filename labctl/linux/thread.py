@@ -6,9 +6,12 @@ import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Generic, TypeVar
 
-T = TypeVar("T")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 
 class Interrupted(Exception):
@@ -53,7 +56,8 @@ def in_thread(work: Callable[[], T], look: Callable[[], None] | None = None) -> 
     thread starts with the interrupts blocked (so do its children: Ctrl-C ends no nft half-way), for one that hits this
     thread while it starts the other would lose it.
     """
-    job = _Job(work)
+    results: list[T] = []
+    job = _Job(lambda: results.append(work()))
     thread = threading.Thread(target=job.run, name="labctl-namespaces")
     unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
     try:
@@ -73,27 +77,26 @@ def in_thread(work: Callable[[], T], look: Callable[[], None] | None = None) -> 
         raise KeyboardInterrupt
     if job.errors:
         raise job.errors[0]
-    return job.results[0]
+    return results[0]
 
 
-class _Job(Generic[T]):
+class _Job:
     """Work and what became of it.
 
     It is waited for by a plain lock: a join that is interrupted takes its thread for ended (CPython before 3.13), and
     an Event.wait() that is interrupted may keep the event's own lock, on which the thread then waits for ever.
     """
 
-    def __init__(self, work: Callable[[], T]) -> None:
+    def __init__(self, work: Callable[[], None]) -> None:
         self._work = work
         self._running = threading.Lock()
         self._running.acquire()
         self.ended = Flag()
-        self.results: list[T] = []
         self.errors: list[BaseException] = []
 
     def run(self) -> None:
         try:
-            self.results.append(self._work())
+            self._work()
         except BaseException as error:
             self.errors.append(error)
         finally:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from labctl.picture import End, Hop, Inside, Interface, Picture, RouteEntry, Status, mates
 from labctl.view.ps import Lab, Unreadable, addresses_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 Data = dict[str, Any]
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import TypeVar
 
 from labctl.fields import dataclass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 WIDTH = 80
 GAP = "  "
@@ -19,7 +24,6 @@ RUN = 20  # nodes, one after the other and alike, that are all told
 NARROWEST = 24  # of a last column that is wrapped
 BOLD, DIM, RED, GREEN, YELLOW, CYAN = "1", "2", "31", "32", "33", "36"
 
-T = TypeVar("T")
 Row = Sequence[str]
 Colours = Mapping[int, Callable[[str], str]]  # column → the colour of a text in it; empty for none
 

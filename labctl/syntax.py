@@ -149,7 +149,7 @@ def problem_at(before: str, file: str, message: str) -> Problem:
     return Problem(file, len(lines), len(lines[-1]) + 1, message)
 
 
-UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+UNPRINTABLE = re.compile("[\0-\x08\v\f\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # what ends a line to libyaml
 START = "(?:^|(?<=[\n\r\x85\u2028\u2029]))[ \t]*"
 CONTENT = re.compile(START + "([^ \t\n\r\x85\u2028\u2029#])")

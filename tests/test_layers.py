@@ -29,7 +29,7 @@ PICTURE = """
 """
 PURE = {"view", "fit", "record", "plan", "meaning", "text", "nouns", "base"}
 # These act on the machine, or make a result depend on when and where it was computed.
-MACHINE = {"pyroute2", "subprocess", "ctypes", "socket", "fcntl"}
+MACHINE = {"pyroute2", "subprocess", "ctypes", "socket", "_socket", "fcntl"}
 SURROUNDINGS = {"os", "time", "datetime", "random", "secrets", "threading", "tempfile", "shutil", "signal"}
 KERNEL_FILES = ("/proc", "/sys")
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Mapping
-from subprocess import Popen
 
 from labctl.errors import KernelError
 from labctl.linux import conntrack, nft, ports, services
@@ -26,6 +25,10 @@ from labctl.progress import Progress
 from labctl.shell import link_local_address, link_local_settings, shell
 from labctl.state import HOST, Address, File, Link, Names, Namespace, Proxy, Ruleset, Sysctl
 from labctl.translation import stale
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from subprocess import Popen
 
 CAUSES = {
     errno.EPERM: "labctl needs CAP_NET_ADMIN and CAP_SYS_ADMIN here: run it as root.",
@@ -62,7 +65,7 @@ class Worker:
         self._many = False  # whether bridges go up last
         self._loading: tuple[Op, nft.Load] | None = None
         self._holding: tuple[Op, Popen[bytes]] | None = None
-        self.rules_as_listed: str | None = None  # the lab's table as nft lists it, if it was loaded
+        self.listing: Callable[[], str] | None = None  # waits for the lab's table as nft lists it, if it was loaded
 
     def perform(self, plan: Plan, report: Report) -> None:
         """Raises KernelError at the first refusal (what came before it is done) and Interrupted when told to stop."""
@@ -214,7 +217,7 @@ class Worker:
             if complaint := load.finish():
                 raise self._error(op, errno.EINVAL, complaint)
             self._namespaces.enter(HOST)
-            self.rules_as_listed = nft.listing(op.item.table) if isinstance(op.item, Ruleset) else ""
+            self.listing = nft.Listing(op.item.table).finish if isinstance(op.item, Ruleset) else None
             self._try(op, lambda: conntrack.forget(*stale(*_texts(op))))
 
     def _held(self) -> None:

@@ -7,9 +7,10 @@ more, or misses one that is published now (moby#8795). Messages: include/uapi/li
 from __future__ import annotations
 
 import errno
-import socket
 import struct
+from _socket import AF_INET, AF_INET6, SOCK_CLOEXEC, SOCK_DGRAM, socket
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import cache
 from ipaddress import ip_address
 
@@ -23,10 +24,11 @@ from labctl.linux.netlink import (
     NLMSG_ERROR,
     attribute,
     attributes,
+    netfilter,
 )
 from labctl.translation import Translation
 
-NETLINK_NETFILTER, NFNL_SUBSYS_CTNETLINK = 12, 1
+NFNL_SUBSYS_CTNETLINK = 1
 IPCTNL_MSG_CT_GET, IPCTNL_MSG_CT_DELETE = 1, 2
 CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_ID, CTA_ZONE = 1, 2, 12, 18
 CTA_TUPLE_IP, CTA_TUPLE_PROTO = 1, 2
@@ -96,8 +98,8 @@ def forget(gone: set[Translation], come: set[Translation]) -> None:
 
 def _is_local(address: str) -> bool:
     """Whether it is the host's: what goes elsewhere, to the same port, is none of a lab's business."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as trial:
+    family = AF_INET6 if ":" in address else AF_INET
+    with closing(socket(family, SOCK_DGRAM | SOCK_CLOEXEC)) as trial:
         try:
             trial.bind((address, 0))
         except OSError:
@@ -107,7 +109,7 @@ def _is_local(address: str) -> bool:
 
 def delete(unwanted: Callable[[Flow], bool]) -> None:
     """Deletes the flows that are unwanted. Raises OSError."""
-    with _socket() as kernel:
+    with netfilter() as kernel:
         for flow in filter(unwanted, _tracked(kernel)):
             kernel.send(_message(IPCTNL_MSG_CT_DELETE, NLM_F_ACK, flow.family, flow.identity))
             kernel.recv(1 << 16)  # a flow that has just ended is as good as deleted
@@ -115,16 +117,12 @@ def delete(unwanted: Callable[[Flow], bool]) -> None:
 
 def tracked() -> list[Flow]:
     """All TCP and UDP flows. Raises OSError."""
-    with _socket() as kernel:
+    with netfilter() as kernel:
         return _tracked(kernel)
 
 
-def _socket() -> socket.socket:
-    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
-
-
-def _tracked(kernel: socket.socket) -> list[Flow]:
-    return [flow for family in (socket.AF_INET, socket.AF_INET6) for flow in _flows(kernel, family)]
+def _tracked(kernel: socket) -> list[Flow]:
+    return [flow for family in (AF_INET, AF_INET6) for flow in _flows(kernel, family)]
 
 
 def _message(kind: int, flags: int, family: int, identity: bytes = b"") -> bytes:
@@ -133,7 +131,7 @@ def _message(kind: int, flags: int, family: int, identity: bytes = b"") -> bytes
     return HEADER.pack(HEADER.size + len(payload), type_, NLM_F_REQUEST | flags, 1, 0) + payload
 
 
-def _flows(kernel: socket.socket, family: int) -> Iterator[Flow]:
+def _flows(kernel: socket, family: int) -> Iterator[Flow]:
     kernel.send(_message(IPCTNL_MSG_CT_GET, NLM_F_DUMP, family))
     while True:
         answer = kernel.recv(1 << 20)

@@ -6,11 +6,9 @@ Takes from the record only where to look; a namespace that is gone is told, not 
 from __future__ import annotations
 
 import errno
-import socket
-import subprocess
+from _socket import AF_INET, AF_INET6, ntohs
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_interface, ip_network
-from socket import AF_INET, AF_INET6
 
 from labctl.errors import LabError
 from labctl.fields import replace
@@ -74,6 +72,8 @@ def rules(record: Record) -> str:
 
 
 def _rules(place: Place) -> str:
+    import subprocess  # 2 ms, and not for `ps`
+
     with Namespaces(place) as namespaces:
         namespaces.enter(HOST)
         command = ["nft", "list", "table", "inet", f"labctl-{place.lab}"]
@@ -209,9 +209,7 @@ def _bridge(info: Any) -> Bridge:
     """pyroute2 reads the priority, two bytes in network order, as a number of this machine's order."""
     data = info.get_attr("IFLA_INFO_DATA")
     id_ = data.get_attr("IFLA_BR_BRIDGE_ID")
-    return Bridge(
-        f"{socket.ntohs(id_['prio']):04x}.{id_['addr'].replace(':', '')}", bool(data.get_attr("IFLA_BR_STP_STATE"))
-    )
+    return Bridge(f"{ntohs(id_['prio']):04x}.{id_['addr'].replace(':', '')}", bool(data.get_attr("IFLA_BR_STP_STATE")))
 
 
 def _main_table(there: Socket) -> list[Any]:

@@ -116,18 +116,19 @@ def apply(
         done(op)
     starting = {op.item: op for op in services if isinstance(op, Add)}
 
-    def kernel() -> str | None:
+    def kernel() -> Callable[[], str] | None:
         with Namespaces(place) as namespaces:
             worker = Worker(namespaces, record.names, _indexes(plan, record), restore, progress)
             worker.perform(rest, report)
-            return worker.rules_as_listed
+            return worker.listing
 
     if not starting:
-        return in_thread(kernel, progress.look) if rest else None
+        listing = in_thread(kernel, progress.look) if rest else None
+        return listing() if listing else None
     with Supervision(place, [service for service in starting if isinstance(service, Service)]) as supervision:
-        listed = in_thread(kernel, progress.look) if rest else None
+        listing = in_thread(kernel, progress.look) if rest else None
         supervision.start(lambda service: done(starting[service]), unready)
-    return listed
+    return listing() if listing else None
 
 
 def _indexes(plan: Plan, record: Record) -> Indexes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+from _socket import AF_INET, AF_INET6
 from collections.abc import Callable, Iterator, Mapping
 
 from labctl.fields import replace
@@ -16,7 +16,7 @@ BRIDGE_PORT = {"isolated": rt.IFLA_BRPORT_ISOLATED, "hairpin": rt.IFLA_BRPORT_MO
 
 ONE_QUEUE = number(rt.IFLA_NUM_TX_QUEUES, 1) + number(rt.IFLA_NUM_RX_QUEUES, 1)
 NO_LINK_LOCAL = nested(
-    rt.IFLA_AF_SPEC, nested(socket.AF_INET6, attribute(rt.IFLA_INET6_ADDR_GEN_MODE, bytes([rt.ADDR_GEN_NONE])))
+    rt.IFLA_AF_SPEC, nested(AF_INET6, attribute(rt.IFLA_INET6_ADDR_GEN_MODE, bytes([rt.ADDR_GEN_NONE])))
 )
 
 LATER = "/later"  # no node's name: the host, once all else is done
@@ -142,7 +142,7 @@ def _bridge_port(port: Port, settings: Mapping[str, bool]) -> bytes:
 def _address(type_: int, flags: int, address: Address, indexes: Indexes) -> bytes:
     """IPv6 without duplicate detection: the lab gave the address out, and a second of waiting helps nobody."""
     ip, prefix = address.interface.ip, address.interface.network.prefixlen
-    family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
+    family = AF_INET if ip.version == 4 else AF_INET6
     nodad = rt.IFA_F_NODAD if ip.version == 6 else 0
     scope = rt.RT_SCOPE_HOST if ip.is_loopback else rt.RT_SCOPE_UNIVERSE
     fixed = rt.IFADDR.pack(family, prefix, nodad, scope, indexes[address.node, address.dev])
@@ -153,7 +153,7 @@ def _address(type_: int, flags: int, address: Address, indexes: Indexes) -> byte
 
 
 def _route(type_: int, flags: int, route: Route, indexes: Indexes) -> bytes:
-    family = socket.AF_INET if route.to.version == 4 else socket.AF_INET6
+    family = AF_INET if route.to.version == 4 else AF_INET6
     scope = rt.RT_SCOPE_UNIVERSE if route.via or route.to.version == 6 else rt.RT_SCOPE_LINK
     table = route.table if route.table < 256 else 0
     fixed = rt.RTMSG.pack(family, route.to.prefixlen, 0, 0, table, rt.RTPROT_BOOT, scope, rt.RTN_UNICAST, 0)

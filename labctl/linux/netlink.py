@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import struct
+from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, socket  # the module socket takes 2 ms to import
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 
 from labctl.fields import dataclass
 
@@ -23,6 +24,7 @@ NLM_F_ACK_TLVS = 0x200
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLMSGERR_ATTR_MSG = 1
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 270, 10, 11, 12
+NETLINK_ROUTE, NETLINK_NETFILTER = 0, 12
 BATCH = 32 * 1024  # bytes a datagram; a socket's default send buffer takes 208 kB
 
 GONE = {  # what is to be removed may have gone by itself:
@@ -85,7 +87,7 @@ class Socket:
     """An rtnetlink socket of the network namespace in which the calling thread is now, wherever it goes later."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        self._socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE)
         self._socket.bind((0, 0))
         for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK):
             self._socket.setsockopt(SOL_NETLINK, option, 1)
@@ -152,6 +154,11 @@ class Socket:
                 if sequence == last and type_ in (NLMSG_ERROR, NLMSG_DONE):
                     return
                 position += (length + 3) & ~3
+
+
+def netfilter() -> closing[socket]:
+    """A socket for nftables and connection tracking of the network namespace in which the calling thread is now."""
+    return closing(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER))
 
 
 def _code(message: bytes) -> int:

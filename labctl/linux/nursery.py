@@ -8,7 +8,17 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
+import struct
+from _socket import (
+    AF_UNIX,
+    CMSG_SPACE,
+    MSG_CMSG_CLOEXEC,
+    SCM_RIGHTS,
+    SOCK_SEQPACKET,
+    SOL_SOCKET,
+    socket,
+    socketpair,
+)
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -25,7 +35,7 @@ class Nursery:
     def __init__(self, number: int) -> None:
         raise_fd_limit()
         self._there: list[int] = []
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
         parent = os.getpid()
         self._pid = os.fork()
         if not self._pid:
@@ -36,7 +46,8 @@ class Nursery:
     def take(self) -> int | None:
         """A descriptor of a namespace that is the caller's from now on; None where there are no more."""
         if not self._there:
-            _, self._there, _, _ = socket.recv_fds(self._socket, 1, BATCH, socket.MSG_CMSG_CLOEXEC)
+            _, messages, _, _ = self._socket.recvmsg(1, CMSG_SPACE(4 * BATCH), MSG_CMSG_CLOEXEC)
+            self._there = [fd for _, _, fds in messages for (fd,) in struct.iter_unpack("i", fds)]
         return self._there.pop() if self._there else None
 
     def close(self) -> None:
@@ -49,7 +60,7 @@ class Nursery:
             os.waitpid(self._pid, 0)
 
 
-def _make(number: int, out: socket.socket, parent: int) -> None:
+def _make(number: int, out: socket, parent: int) -> None:
     """The child, which ends when it is done, cannot go on, or nobody takes what it makes."""
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))  # they are its parent's to heed
@@ -59,7 +70,7 @@ def _make(number: int, out: socket.socket, parent: int) -> None:
             for _ in range(min(number, BATCH)):
                 libc.unshare(libc.CLONE_NEWNET)
                 made.append(os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
-            socket.send_fds(out, [b"\0"], made)
+            out.sendmsg([b"\0"], [(SOL_SOCKET, SCM_RIGHTS, struct.pack(f"{len(made)}i", *made))])
             for fd in made:
                 os.close(fd)
             number -= len(made)

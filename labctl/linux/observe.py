@@ -5,11 +5,11 @@ Everything else in a namespace is none of our business here: what labctl did not
 
 from __future__ import annotations
 
+from _socket import AF_INET, AF_INET6
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cached_property
 from ipaddress import ip_address, ip_network
-from socket import AF_INET, AF_INET6
 
 from labctl.fields import replace
 from labctl.linux import nft, ports

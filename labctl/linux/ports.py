@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -19,17 +18,22 @@ from labctl.digest import sha256
 from labctl.fields import dataclass
 from labctl.linux.place import Place
 from labctl.linux.processes import DIGEST, MACHINE, end_found, environ, machine, namespace, pids
-from labctl.linux.proxy import held, parse
 from labctl.linux.readings import text
 from labctl.shell import PROXY, spec
 from labctl.state import Proxy, Published
 from labctl.written import IPAddress
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from subprocess import Popen
+
 TIME_WAIT = "06"  # include/net/tcp_states.h
 
 
-def start(proxy: Proxy) -> subprocess.Popen[bytes]:
+def start(proxy: Proxy) -> Popen[bytes]:
     """Starts the process; ready() tells what became of it."""
+    import subprocess  # 2 ms, and only for labs that publish
+
     name, _, value = proxy.mark.partition("=")
     marks = {name: value, DIGEST: digest(proxy), MACHINE: machine(), "PATH": os.environ["PATH"]}
     return subprocess.Popen(
@@ -43,7 +47,7 @@ def start(proxy: Proxy) -> subprocess.Popen[bytes]:
     )
 
 
-def ready(process: subprocess.Popen[bytes]) -> str:
+def ready(process: Popen[bytes]) -> str:
     """Waits until it holds all ports; answers its complaint, or nothing."""
     assert process.stderr
     with process.stderr:
@@ -91,6 +95,8 @@ def refused(lab: str, ports: Iterable[Published], own: Iterable[IPAddress]) -> l
     Those that the lab's own proxy holds are no trouble, nor are other addresses of them, until it is replaced. The
     proxy of an `up` that was killed may be taking them just now, so who has a port is looked for after it was tried.
     """
+    from labctl.linux.proxy import held, parse  # 3 ms, and only for labs that publish
+
     addresses, ours = set(own), _own(lab)
     there = {(s.protocol, s.address, s.port) for s in _taken() if s.inode in ours}
     failed: list[tuple[Published, OSError]] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 PATIENCE = 20.0  # seconds for a program
@@ -24,6 +23,8 @@ def number(sysctl: str) -> int | None:
 
 def output(*command: str) -> str | None:
     """What a program that only reads prints; None where it is missing or fails."""
+    import subprocess  # 2 ms, and not for `up` or `down`
+
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=PATIENCE)
     except (OSError, subprocess.TimeoutExpired):

@@ -14,7 +14,6 @@ import os
 import select
 import signal
 import stat
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -289,6 +288,7 @@ def _hold(folder: Path, tell: int, go: int) -> NoReturn:
 def _map(pid: int) -> None:
     """The user is root there; other ids exist where newuidmap(1) grants them, as for rootless containers."""
     import shutil
+    import subprocess
 
     for kind, own in (("uid", os.geteuid()), ("gid", os.getegid())):
         more = _granted(kind)

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-Data = dict[str, Any]
+    Data = dict[str, Any]
 
 
 def show_data(picture: Picture, sections: Sequence[str] = ()) -> Data:

@@ -16,7 +16,13 @@ from labctl import lab, removal
 from labctl.linux import libc, netlink
 from labctl.topology import load
 
-EVENTS = {"os.fork": "processes", "subprocess.Popen": "processes", "open": "files", "os.symlink": "links"}
+EVENTS = {
+    "os.fork": "processes",
+    "subprocess.Popen": "processes",
+    "os.posix_spawn": "processes",
+    "open": "files",
+    "os.symlink": "links",
+}
 counted: Counter[str] = Counter()
 
 

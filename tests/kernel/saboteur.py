@@ -69,12 +69,13 @@ class Step:
 
 
 step = Step()
-FILES = {"os.mkdir", "os.rmdir", "os.rename", "os.remove", "os.symlink", "os.fork", "subprocess.Popen"}
+STARTS = {"os.posix_spawn", "subprocess.Popen"}
+FILES = {"os.mkdir", "os.rmdir", "os.rename", "os.remove", "os.symlink", "os.fork", *STARTS}
 
 
 def audited(event: str, arguments: tuple[Any, ...]) -> None:
     if event in FILES:
-        step(f"{event} {arguments[:2] if event == 'subprocess.Popen' else arguments[:1]}")
+        step(f"{event} {arguments[:2] if event in STARTS else arguments[:1]}")
     elif event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
         step(f"write {arguments[0]}")
 

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from functools import cache
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
-from labctl.digest import sha256
 from labctl.fields import dataclass, replace
 
 HOST = "host"
@@ -266,6 +265,8 @@ class Service:
     @property
     def digest(self) -> str:
         """Twelve hex digits that change when anything of the service does, but for what it waits for."""
+        from labctl.digest import sha256  # `down` and `ps` need none
+
         return sha256(repr(replace(self, after=())).encode()).hexdigest()[:12]
 
 

@@ -6,7 +6,7 @@ import json
 import sys
 
 from labctl import shipped
-from labctl.cli.show import colour
+from labctl.cli.terminal import colour
 from labctl.doctor import findings, level
 from labctl.linux.probe import probe
 from labctl.topology import load

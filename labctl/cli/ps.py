@@ -6,7 +6,7 @@ import json
 import sys
 
 from labctl.cli.choose import choose
-from labctl.cli.show import colour
+from labctl.cli.terminal import colour
 from labctl.errors import LabError
 from labctl.linux import store
 from labctl.linux.look import glance

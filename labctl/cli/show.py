@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
-import sys
 from collections.abc import Sequence
 
 from labctl.cli.choose import choose
+from labctl.cli.terminal import colour
 from labctl.errors import UsageError
 from labctl.fields import replace
 from labctl.linux import look, store
@@ -33,11 +32,6 @@ def run(lab: str | None, sections: Sequence[str], as_json: bool) -> None:
         print(json.dumps(show_data(picture, sections), indent=2))
     else:
         print(show(picture, sections, colour=colour()), end="")
-
-
-def colour() -> bool:
-    """On a terminal, unless NO_COLOR says otherwise (no-color.org: any value but none)."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 def _check(sections: Sequence[str]) -> None:

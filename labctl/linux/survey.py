@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from _socket import AF_INET, AF_INET6
 from collections.abc import Collection, Sequence
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from socket import AF_INET, AF_INET6
 
 from labctl.conflicts import HostRoute, Refused, Site
 from labctl.fields import replace

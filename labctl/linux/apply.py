@@ -1,8 +1,6 @@
 """Carries out a plan: one loop in one thread. Nothing else changes the kernel's state of a lab.
 
-Netlink messages wait in a queue for each namespace and leave together; the host's queue goes first, since that is
-where every pair of interfaces is made, and what brings bridges of many ports up goes last. Whatever must see them done
-(a sysctl of an interface, the end) flushes.
+Netlink messages wait in an outbox. Whatever must see them done (a sysctl of an interface, the end) flushes it.
 """
 
 from __future__ import annotations
@@ -14,9 +12,10 @@ from collections.abc import Callable, Mapping
 from labctl.errors import KernelError
 from labctl.linux import conntrack, nft, ports, services
 from labctl.linux.effort import QUEUED, effort
-from labctl.linux.messages import LATER, Indexes, messages
+from labctl.linux.messages import Indexes, messages
 from labctl.linux.names import name, unname
 from labctl.linux.netlink import GONE
+from labctl.linux.outbox import Outbox
 from labctl.linux.place import Namespaces
 from labctl.linux.processes import end_node
 from labctl.linux.thread import heed
@@ -57,22 +56,21 @@ class Worker:
     ) -> None:
         self._namespaces = namespaces
         self._progress = progress
-        self._unsent = 0.0  # of the effort of what waits
         self._names = names
         self._indexes = indexes
         self._found = found
-        self._waiting: dict[str, list[tuple[Op, bytes]]] = {}
-        self._many = False  # whether bridges go up last
+        self._outbox = Outbox(namespaces, progress, self._error)
         self._loading: tuple[Op, nft.Load] | None = None
         self._holding: tuple[Op, Popen[bytes]] | None = None
         self.listing: Callable[[], str] | None = None  # waits for the lab's table as nft lists it, if it was loaded
 
     def perform(self, plan: Plan, report: Report) -> None:
         """Raises KernelError at the first refusal (what came before it is done) and Interrupted when told to stop."""
-        self._many = sum(isinstance(op.item, Link) for op in plan) >= MANY
+        self._outbox.ups_last = sum(isinstance(op.item, Link) for op in plan) >= MANY
         try:
             self._walk(plan, report)
         finally:
+            self._outbox.close()
             try:
                 self._loaded()
             finally:
@@ -83,12 +81,12 @@ class Worker:
         for op in plan:
             heed()
             if removing and not isinstance(op, Remove):
-                removing = self.flush()
+                self._outbox.flush()
+                removing = False
             self._one(op)
             self._count(op)
             report(op)
-        self.flush()
-        self._send({HOST: self._waiting.pop(LATER, [])})
+        self._outbox.finish()
 
     def _one(self, op: Op) -> None:
         match op:
@@ -117,35 +115,15 @@ class Worker:
                 self._try(op, lambda: os.unlink(self._path(file)))
             case _:
                 for node, message in messages(op, self._namespaces.fd, self._indexes):
-                    queue = HOST if node == LATER and not self._many else node
-                    self._waiting.setdefault(queue, []).append((op, message))
+                    self._outbox.put(op, node, message)
                 if isinstance(op, Change):
                     self._try(op, lambda: self._link_local(op))
 
     def _count(self, op: Op) -> None:
         whole = effort(op)
         queued = whole / 2 if isinstance(op.item, QUEUED) else 0.0
-        self._unsent += queued
+        self._outbox.unsent += queued
         self._progress.done += whole - queued
-
-    def flush(self) -> bool:
-        """Sends what waits, but for what comes last. Answers False: nothing does any more."""
-        last = self._waiting.pop(LATER, [])
-        waiting, self._waiting = self._waiting, {LATER: last} if last else {}
-        self._send(waiting)
-        return False
-
-    def _send(self, waiting: dict[str, list[tuple[Op, bytes]]]) -> None:
-        unsent, self._unsent = self._unsent, 0.0
-        number = sum(map(len, waiting.values()))
-        for node in sorted(waiting, key=lambda node: node != HOST):
-            heed()
-            ops = waiting[node]
-            for refusal in self._namespaces.socket(node).send([message for _, message in ops]):
-                op = ops[refusal.position][0]
-                if not (isinstance(op, Remove) and refusal.errno in GONE):
-                    raise self._error(op, refusal.errno, refusal.reason)
-            self._progress.done += unsent * len(ops) / max(number, 1)
 
     def _try(self, op: Op, action: Callable[[], object]) -> None:
         try:
@@ -170,15 +148,15 @@ class Worker:
                 self._namespaces.keep(namespace.node)
                 name(place, namespace)
             case Remove(Namespace() as namespace):
-                if self._waiting.keys() - {HOST} or len(self._waiting.get(HOST, ())) >= LEAVING:
-                    self.flush()  # links of its own may be waiting to be removed; those to the host go with it anyway
+                if self._outbox.waits_for(host=LEAVING):
+                    self._outbox.flush()  # links of its own may be waiting to be removed; those to the host go with it
                 end_node(place, namespace.node)
                 unname(place, namespace)
                 self._namespaces.remove(namespace.node)
 
     def _sysctl(self, sysctl: Sysctl) -> None:
         if sysctl.interface:
-            self.flush()
+            self._outbox.flush()
         self._namespaces.enter(sysctl.node)
         self._namespaces.sysctls.write(sysctl.name, sysctl.value)
 
@@ -195,7 +173,7 @@ class Worker:
         """An interface that is up takes notice of how its IPv6 address is made only from a sysctl."""
         for before, after in zip(getattr(op.before, "ends", ()), getattr(op.item, "ends", ()), strict=True):
             if settings := link_local_settings(before, after):
-                self.flush()
+                self._outbox.flush()
                 self._namespaces.enter(after.node)
                 for name, value in settings:
                     self._namespaces.sysctls.write(name, value)

@@ -128,7 +128,7 @@ def _set_port(before: Port, after: Port, indexes: Indexes) -> Iterator[Message]:
     if settings := port_settings(before, after):
         yield after.node, _bridge_port(after, settings)
     if before.up != after.up:
-        last = after.up and after.node == HOST and after.master is None
+        last = after.up and after.node == HOST
         yield LATER if last else after.node, rt.up(after.index, after.up)
 
 

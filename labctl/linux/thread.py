@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from labctl.linux.limits import make_room
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeVar
@@ -56,6 +58,7 @@ def in_thread(work: Callable[[], T], look: Callable[[], None] | None = None) -> 
     thread starts with the interrupts blocked (so do its children: Ctrl-C ends no nft half-way), for one that hits this
     thread while it starts the other would lose it.
     """
+    make_room()
     results: list[T] = []
     job = _Job(lambda: results.append(work()))
     thread = threading.Thread(target=job.run, name="labctl-namespaces")

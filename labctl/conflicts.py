@@ -141,8 +141,9 @@ def _problem(topology: Topology, bridge: str, number: int, message: str) -> Prob
 
 def check_names(wanted: State, site: Site, record: Record, new: bool) -> None:
     """Raises Conflict for the first foreign thing that has a name the lab needs."""
-    foreign = {link.name: link for link in site.links if not ours(link, record)}
-    for item in sorted(wanted.items, key=lambda item: item.key):
+    foreign = {link.name for link in site.links if not ours(link, record)}
+    named = [item for item in wanted.items if isinstance(item, (Link, Namespace))]
+    for item in sorted(named, key=lambda item: item.key) if foreign or site.netns or site.etc_netns else ():
         match item:
             case Link(kind, (near, *_)) if kind != "loopback" and near.node == HOST and near.name in foreign:
                 raise Conflict(

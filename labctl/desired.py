@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, IPv6Network, ip
 
 from labctl.digest import sha256
 from labctl.etc import files
-from labctl.fields import dataclass, field, replace
+from labctl.fields import dataclass, field
 from labctl.leases import address, interfaces, ways_out
 from labctl.programs import services
 from labctl.publish import opened, published
@@ -37,6 +37,7 @@ from labctl.written import Attachment, Bridge, Cable, IPAddress, Node, StaticRou
 
 MTU = 1500
 NO_MAC = "00:00:00:00:00:00"
+Eths = dict[str, str]  # bridge to interface
 EVERYWHERE = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 LOOPBACK = IPv4Interface("127.0.0.1/8")  # comes with lo when it goes up; ::1 is there without
 
@@ -68,8 +69,9 @@ def desired(topology: Topology, context: Context) -> State:
     items += files(topology, context.leases, context.resolver, context.ipv6)
     with_users = {node.same_as or node.name for node in topology.nodes if any(run.user for run in node.run)}
     for node in topology.nodes:
-        items += _namespace(node, topology, bridges, context, node.name in with_users)
-        items += _attachments(node, topology, bridges, names, context)
+        eths = interfaces(node, topology)
+        items += _namespace(node, eths, topology, bridges, context, node.name in with_users)
+        items += _attachments(node, eths, topology, bridges, names, context)
         items += services(node, topology.name, context.directory)
     for cable in topology.cables:
         items += _cable(cable, topology, context)
@@ -112,8 +114,8 @@ def _interface(ip: IPAddress, prefix: int) -> IPv4Interface | IPv6Interface:
     return (IPv4Interface if ip.version == 4 else IPv6Interface)((int(ip), prefix))
 
 
-def _digest(*names: str) -> str:
-    return sha256("/".join(names).encode()).hexdigest()
+def _digest(*names: str) -> bytes:
+    return sha256("/".join(names).encode()).digest()
 
 
 def _veth_names(topology: Topology) -> dict[tuple[str, str], str]:
@@ -123,7 +125,7 @@ def _veth_names(topology: Topology) -> dict[tuple[str, str], str]:
         for attachment in node.networks:
             name, salt = "", 0
             while not name or name in names:
-                name = "veth" + _digest(topology.name, node.name, attachment.bridge, str(salt))[:7]
+                name = "veth" + _digest(topology.name, node.name, attachment.bridge, str(salt)).hex()[:7]
                 salt += 1
             names[name] = node.name, attachment.bridge
     return {place: name for name, place in names.items()}
@@ -131,14 +133,13 @@ def _veth_names(topology: Topology) -> dict[tuple[str, str], str]:
 
 def _mac(*names: str) -> str:
     """A locally administered address in Docker's range that depends on nothing but the names."""
-    digest = _digest(*names)
-    return "02:42:" + ":".join(digest[i : i + 2] for i in range(0, 8, 2))
+    return "02:42:" + _digest(*names)[:4].hex(":")
 
 
 def _docker_mac(ip: IPAddress | None, *names: str) -> str:
     """02:42 and the four bytes of the IPv4 address (Docker up to v27)."""
     if isinstance(ip, IPv4Address):
-        return "02:42:" + ":".join(f"{byte:02x}" for byte in ip.packed)
+        return "02:42:" + ip.packed.hex(":")
     return _mac(*names)
 
 
@@ -169,15 +170,15 @@ def _bridge(bridge: Bridge, topology: Topology, context: Context) -> Iterator[It
 
 
 def _namespace(
-    node: Node, topology: Topology, bridges: dict[str, Bridge], context: Context, with_users: bool
+    node: Node, eths: Eths, topology: Topology, bridges: dict[str, Bridge], context: Context, with_users: bool
 ) -> Iterator[Item]:
     machines = node.same_as == HOST and not context.isolated
     yield Namespace(node.name, "" if machines else context.prefix + node.name, same_as=node.same_as)
     if node.same_as:
         return
     yield from _loopback(node.name)
-    mtus = _mtus(node, topology, bridges)
-    settings = _ipv6_settings(node, mtus, topology, bridges) if context.ipv6 else {}
+    mtus = _mtus(node, eths, topology, bridges)
+    settings = _ipv6_settings(node, eths, mtus, topology, bridges) if context.ipv6 else {}
     if node.forward:
         settings["net.ipv4.ip_forward"] = "1"
         settings |= {"net.ipv6.conf.all.forwarding": "1"} if context.ipv6 else {}
@@ -193,9 +194,9 @@ def _loopback(node: str) -> Iterator[Item]:
     yield Address(node, "lo", LOOPBACK)
 
 
-def _mtus(node: Node, topology: Topology, bridges: dict[str, Bridge]) -> dict[str, int]:
+def _mtus(node: Node, eths: Eths, topology: Topology, bridges: dict[str, Bridge]) -> dict[str, int]:
     """A node's interfaces, the loopback excepted."""
-    to_bridges = {name: bridges[bridge].mtu or MTU for bridge, name in interfaces(node, topology).items()}
+    to_bridges = {name: bridges[bridge].mtu or MTU for bridge, name in eths.items()}
     return to_bridges | {end.interface: cable.mtu or MTU for end, cable in topology.plugged.get(node.name, ())}
 
 
@@ -221,12 +222,13 @@ def _as_read_back(value: str) -> str:
     return " ".join(str(int(word, 16)) if re.fullmatch("0x[0-9A-Fa-f]+", word) else word for word in value.split())
 
 
-def _ipv6_settings(node: Node, mtus: dict[str, int], topology: Topology, bridges: dict[str, Bridge]) -> dict[str, str]:
+def _ipv6_settings(
+    node: Node, eths: Eths, mtus: dict[str, int], topology: Topology, bridges: dict[str, Bridge]
+) -> dict[str, str]:
     """IPv6 exists where the file has it, and only there, as Docker does per interface (libnetwork/osl).
 
     In a node without any, `default` is set before its interfaces exist: not one frame of IPv6 is ever sent.
     """
-    eths = interfaces(node, topology)
     with_ipv6 = {eths[a.bridge] for a in node.networks if any(n.version == 6 for n in bridges[a.bridge].subnets)}
     with_ipv6 |= {end.interface for end, _ in topology.plugged.get(node.name, ()) if end.ip6}
     with_ipv6 |= {route.dev for route in node.routes if route.to.version == 6 and route.dev}
@@ -245,9 +247,13 @@ def _without_ipv6(node: Node, interface: str) -> bool:
 
 
 def _attachments(
-    node: Node, topology: Topology, bridges: dict[str, Bridge], names: dict[tuple[str, str], str], context: Context
+    node: Node,
+    eths: Eths,
+    topology: Topology,
+    bridges: dict[str, Bridge],
+    names: dict[tuple[str, str], str],
+    context: Context,
 ) -> Iterator[Item]:
-    eths = interfaces(node, topology)
     for attachment in node.networks:
         bridge, eth = bridges[attachment.bridge], eths[attachment.bridge]
         near_name = names[node.name, bridge.name]
@@ -287,8 +293,12 @@ def _pair(
         link_local=False,
     )
     mac = attachment.mac or _docker_mac(ip, topology.name, node.name, bridge.name)
-    far = Port(node.name, eth, indexes[f"{node.name}/{eth}"], mac, bridge.mtu or MTU)
-    return Link("veth", (near, replace(far, link_local=far.ipv6)))
+    return Link("veth", (near, _inside(node.name, eth, indexes[f"{node.name}/{eth}"], mac, bridge.mtu or MTU)))
+
+
+def _inside(node: str, name: str, index: int, mac: str, mtu: int) -> Port:
+    """An interface in a node: the kernel may give it a link-local address where it has IPv6."""
+    return Port(node, name, index, mac, mtu, link_local=mtu >= IPV6_MTU)
 
 
 def _cable(cable: Cable, topology: Topology, context: Context) -> Iterator[Item]:
@@ -296,8 +306,7 @@ def _cable(cable: Cable, topology: Topology, context: Context) -> Iterator[Item]
     for end in cable.ends:
         mac = end.mac or _mac(topology.name, end.node, end.interface)
         index = context.leases.indexes[f"{end.node}/{end.interface}"]
-        port = Port(end.node, end.interface, index, mac, cable.mtu or MTU)
-        ports.append(replace(port, link_local=port.ipv6))
+        ports.append(_inside(end.node, end.interface, index, mac, cable.mtu or MTU))
         for interface in (end.ip, end.ip6):
             if interface:
                 yield Address(end.node, end.interface, interface)

@@ -26,16 +26,18 @@ ff02::2\tip6-allrouters
 def files(topology: Topology, leases: Leases, machine: Resolver, ipv6: bool) -> Iterator[File]:
     """The files of all nodes that have a network of their own; `ipv6` tells whether the kernel has IPv6 at all."""
     bridges = {bridge.name: bridge for bridge in topology.bridges}
-    lines = {(n.name, a.bridge): _lines(n, a, leases, _names(n, a)) for n in topology.nodes for a in n.networks}
+    found = {(n.name, a.bridge): _addresses(n, a, leases) for n in topology.nodes for a in n.networks}
+    lines = {(n.name, a.bridge): _lines(found[n.name, a.bridge], _names(n, a)) for n in topology.nodes for a in n.networks}
     members: dict[str, list[str]] = {name: [] for name in bridges}
     for (_, bridge), text in lines.items():
         members[bridge].append(text)
     everybody = {name: "".join(texts) for name, texts in members.items()}
     for node in topology.nodes:
         if not node.same_as:
-            own = "".join(_lines(node, a, leases, [*_full_name(node), *_names(node, a)]) for a in node.networks)
+            full = _full_name(node)
+            own = (_lines(found[node.name, a.bridge], [*full, *_names(node, a)]) for a in node.networks)
             peers = (everybody[a.bridge].replace(lines[node.name, a.bridge], "", 1) for a in node.networks)
-            yield File(node.name, "hosts", _localhost(node, ipv6) + _extra(node, bridges) + own + "".join(peers))
+            yield File(node.name, "hosts", "".join((_localhost(node, ipv6), _extra(node, bridges), *own, *peers)))
             yield File(node.name, "hostname", f"{node.hostname or node.name}\n")
             yield File(node.name, "resolv.conf", _resolver(node, machine))
 
@@ -54,9 +56,14 @@ def _names(node: Node, attachment: Attachment) -> list[str]:
     return [*names, hostname, *full, *(f"{name}.{attachment.bridge}" for name in names)]
 
 
-def _lines(node: Node, attachment: Attachment, leases: Leases, names: Sequence[str]) -> str:
+def _addresses(node: Node, attachment: Attachment, leases: Leases) -> list[str]:
     found = (address(leases, node.name, attachment, version) for version in (4, 6))
-    return "".join(f"{ip}\t{' '.join(dict.fromkeys(names))}\n" for ip in found if ip)
+    return [str(ip) for ip in found if ip]
+
+
+def _lines(addresses: Sequence[str], names: Sequence[str]) -> str:
+    together = " ".join(dict.fromkeys(names))
+    return "".join([f"{ip}\t{together}\n" for ip in addresses])
 
 
 def _localhost(node: Node, ipv6: bool) -> str:
@@ -66,6 +73,8 @@ def _localhost(node: Node, ipv6: bool) -> str:
 
 
 def _extra(node: Node, bridges: Mapping[str, Bridge]) -> str:
+    if not node.extra_hosts:
+        return ""
     gateways = [bridge.ways_out[version] for version, bridge in sorted(ways_out(node, bridges).items())]
     return "".join(
         f"{ip}\t{name}\n"

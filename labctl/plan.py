@@ -57,7 +57,7 @@ Plan = tuple[Op, ...]
 
 def plan(desired: State, observed: State) -> Plan:
     """What turns `observed` into `desired`: removals from the outside in, then changes and additions as built."""
-    wanted, found = desired.by_key(), observed.by_key()
+    wanted, found = desired.by_key, observed.by_key
     replaced = _replaced(wanted, found)
     near = (item.ends[0] for item in desired.items if isinstance(item, Link))
     names = {(end.node, end.alias): end.name for end in near if end.alias}
@@ -68,19 +68,19 @@ def plan(desired: State, observed: State) -> Plan:
     ]
     gone += _moving(found, gone)
     found = _survivors(found, gone)
-    added = [Add(item) for key, item in wanted.items() if key not in found]
+    added = [Add(item, "") for key, item in wanted.items() if key not in found]
     changed = [
         Change(found[key], item, _difference(found[key], item))
         for key, item in wanted.items()
         if key in found and found[key] != item
     ]
-    turns = _turns(desired)
-    removals = sorted(_explicit(gone), key=lambda op: _order(op, turns), reverse=True)
+    ranks, turns = _ranks(desired, observed), _turns(desired)
+    removals = sorted(_explicit(gone), key=lambda op: _order(op, ranks, turns), reverse=True)
     building: list[Op] = [*_asked_for(added, wanted), *changed, *_uncertain(wanted, found, [*gone, *added, *changed])]
-    return (*removals, *sorted(building, key=lambda op: _order(op, turns)))
+    return (*removals, *sorted(building, key=lambda op: _order(op, ranks, turns)))
 
 
-def _replaced(wanted: dict[Key, Item], found: dict[Key, Item]) -> dict[Key, str]:
+def _replaced(wanted: Mapping[Key, Item], found: Mapping[Key, Item]) -> dict[Key, str]:
     """Why an item of both states cannot be changed in place."""
     return {
         key: _difference(found[key], item)
@@ -153,7 +153,7 @@ def _fields(before: object, after: object) -> Iterator[str]:
             yield f"{name} {'none' if there in (None, '') else there} instead of {meant}"
 
 
-def _moving(found: dict[Key, Item], gone: list[Remove]) -> list[Remove]:
+def _moving(found: Mapping[Key, Item], gone: list[Remove]) -> list[Remove]:
     """The services that have to start anew because their node gets another namespace."""
     removed = {op.item.key for op in gone}
     nodes = {op.item.node for op in gone if isinstance(op.item, Namespace)}
@@ -161,7 +161,7 @@ def _moving(found: dict[Key, Item], gone: list[Remove]) -> list[Remove]:
     return [Remove(item, "its node gets another namespace") for item in services if item.key not in removed]
 
 
-def _survivors(found: dict[Key, Item], gone: Iterable[Remove]) -> dict[Key, Item]:
+def _survivors(found: Mapping[Key, Item], gone: Iterable[Remove]) -> dict[Key, Item]:
     """What is left once the kernel has taken away all that hangs on the removed items too."""
     removed = {op.item.key for op in gone}
     namespaces = {op.item.node for op in gone if isinstance(op.item, Namespace)}
@@ -176,7 +176,7 @@ def _survivors(found: dict[Key, Item], gone: Iterable[Remove]) -> dict[Key, Item
     return {key: item for key, item in found.items() if key not in removed and not lost(item)}
 
 
-def _asked_for(added: list[Add], wanted: dict[Key, Item]) -> Iterator[Add]:
+def _asked_for(added: list[Add], wanted: Mapping[Key, Item]) -> Iterator[Add]:
     """Without what comes by itself: lo's address, and settings that a new interface takes over from `default`."""
     ports = {(end.node, end.name) for op in added if isinstance(op.item, Link) for end in op.item.ends}
     for op in added:
@@ -192,13 +192,13 @@ def _asked_for(added: list[Add], wanted: dict[Key, Item]) -> Iterator[Add]:
             yield op
 
 
-def _uncertain(wanted: dict[Key, Item], found: dict[Key, Item], ops: list[Op]) -> Iterator[Change]:
+def _uncertain(wanted: Mapping[Key, Item], found: Mapping[Key, Item], ops: list[Op]) -> Iterator[Change]:
     """What is there now, and right, but may go when something else changes: a route with an address of its interface,
     an interface's setting when that of `all` is written (net/ipv6/addrconf.c, net/ipv4/devinet.c)."""
     gone = [op.item for op in ops if isinstance(op, Remove)]
     addresses = {(item.node, item.dev, item.interface.version) for item in gone if isinstance(item, Address)}
     settings = {(s.node, s.of("all")) for op in ops if isinstance(s := op.item, Sysctl) and s.for_all}
-    for key, item in wanted.items():
+    for key, item in wanted.items() if addresses or settings else ():
         if found.get(key) == item:
             match item:
                 case Route(node, to, _, dev) if (node, dev, to.version) in addresses:
@@ -230,45 +230,57 @@ def _explicit(gone: list[Remove]) -> list[Remove]:
 # The order of building: the published ports before anything else, for another may have them; the host's rules before
 # anything can forward, bridges before what is plugged into them, every namespace and pair before the first address (a
 # gateway or a cable's other end may be in a node that comes later), services last.
-def _order(op: Op, turns: Mapping[Key, int]) -> tuple[object, ...]:
+def _order(op: Op, ranks: Mapping[str, int], turns: Mapping[Key, int]) -> tuple[object, ...]:
     item = op.item
+    if item.node == HOST and (place := _order_at_host(item)):
+        return place
+    rank = ranks[item.node]
     match item:
-        case Namespace(node="host"):
+        case File():
+            return (5, rank, 3, item.key)
+        case Link(kind="bridge"):
+            return (2, natural(item.ends[0].name), 0)
+        case Link() if item.node in (HOST, item.ends[-1].node):
+            return (3, ranks[item.ends[-1].node], 2, natural(item.ends[-1].name))
+        case Link():
+            return (4, rank, natural(item.ends[0].name))
+        case Address():
+            return (5, rank, 1, natural(item.dev), str(item.interface))
+        case Route():
+            return (5, rank, 2, -item.to.prefixlen if item.via else -999, item.key)
+        case Namespace():
+            return (4.5 if item.same_as else 3, rank, 0)  # first what is to be shared
+        case Sysctl() if item.interface is None:
+            return (3, rank, 1, not item.for_all, item.key)
+        case Sysctl():
+            return (5, rank, 0, item.key)
+        case _:
+            return (6, turns.get(item.key, 0), rank, item.key)
+
+
+def _order_at_host(item: Item) -> tuple[object, ...]:
+    """Of what has another place there than in a node."""
+    match item:
+        case Namespace():
             return (-2, item.key)
         case Proxy():
             return (-1, item.key)
         case Ruleset():
             return (0, item.key)
-        case Sysctl() if item.node == HOST and item.interface:
+        case Sysctl() if item.interface:
             return (2, natural(item.interface), 0.5, item.key)
-        case Sysctl() if item.node == HOST:
+        case Sysctl() | Link(kind="loopback"):
             return (1, item.key)
-        case Link(kind="loopback") if item.node == HOST:
-            return (1, item.key)
-        case Link(kind="bridge"):
-            return (2, natural(item.ends[0].name), 0)
-        case Address() if item.node == HOST:
-            return (2, natural(item.dev), 1, str(item.interface))
-        case Namespace() if item.same_as:
-            return (4.5, natural(item.node))  # there is something to share
-        case Namespace():
-            return (3, natural(item.node), 0)
-        case Sysctl() if item.interface is None:
-            return (3, natural(item.node), 1, not item.for_all, item.key)
-        case Link() if item.ends[0].node in (HOST, item.ends[-1].node):
-            return (3, natural(item.ends[-1].node), 2, natural(item.ends[-1].name))
-        case Link():
-            return (4, natural(item.ends[0].node), natural(item.ends[0].name))
-        case Sysctl():
-            return (5, natural(item.node), 0, item.key)
         case Address():
-            return (5, natural(item.node), 1, natural(item.dev), str(item.interface))
-        case Route():
-            return (5, natural(item.node), 2, -item.to.prefixlen if item.via else -999, item.key)
-        case File():
-            return (5, natural(item.node), 3, item.key)
-        case Service():
-            return (6, turns.get(item.key, 0), natural(item.node), item.key)
+            return (2, natural(item.dev), 1, str(item.interface))
+        case _:
+            return ()
+
+
+def _ranks(*states: State) -> dict[str, int]:
+    """The nodes' places among each other."""
+    nodes = {end.node for state in states for item in state.items for end in getattr(item, "ends", (item,))}
+    return {node: rank for rank, node in enumerate(sorted(nodes, key=lambda node: (natural(node), node)))}
 
 
 def _turns(desired: State) -> dict[Key, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, lru_cache
 from ipaddress import ip_address, ip_interface, ip_network
 
 from labctl.errors import LabError
@@ -98,8 +98,14 @@ class Record:
 def dumps(record: Record) -> str:
     data = {name: getattr(record, name) for name in Record.__match_args__}
     data["leases"] = vars(record.leases)
-    data["state"] = [_row(item) for item in record.state.items if not isinstance(item, File)]
-    return json.dumps({"version": VERSION, **data}, default=str)
+    del data["state"]
+    text = json.dumps({"version": VERSION, **data}, default=str)
+    return f'{text[:-1]}, "state": {_rows(record.state)}}}'
+
+
+@lru_cache(maxsize=1)  # for `up` saves what is meant before it begins, and again when it is done
+def _rows(state: State) -> str:
+    return json.dumps([_row(item) for item in state.items if not isinstance(item, File)], default=str)
 
 
 def loads(text: str, source: str) -> Record:

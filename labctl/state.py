@@ -8,8 +8,8 @@ with a `key` that tells which thing of the machine it is; the other fields tell 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Iterable, Mapping
+from functools import cache, cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
 from labctl.fields import dataclass, replace
@@ -283,12 +283,13 @@ class State:
     def of(cls, items: Iterable[Item]) -> State:
         return cls(frozenset(items))
 
-    def by_key(self) -> dict[Key, Item]:
+    @cached_property
+    def by_key(self) -> Mapping[Key, Item]:
         return {item.key: item for item in self.items}
 
     def over(self, other: State) -> State:
         """These items, and those of another state that these do not replace."""
-        return State.of((other.by_key() | self.by_key()).values())
+        return State.of({**other.by_key, **self.by_key}.values()) if other.items else self
 
     def host_settings(self) -> State:
         return State.of(item for item in self.items if isinstance(item, Sysctl) and item.node == HOST)

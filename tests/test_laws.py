@@ -44,7 +44,7 @@ def test_a_topology_means_one_thing(file: str) -> None:
     again, _ = meant(file, leases)
     assert meant(file) == (state, leases)
     assert again == state
-    assert len(state.by_key()) == len(state.items)
+    assert len(state.by_key) == len(state.items)
     assert plan(state, state) == ()
     assert script(plan(state, State())) == script(plan(again, State()))
 

@@ -137,7 +137,7 @@ def is_planned(topology: Topology) -> None:
     leases = lease(topology, Leases(), Taken())
     assert lease(topology, leases, Taken()) == leases
     state = desired(topology, Context(leases, prefix=topology.prefix or ""))
-    assert len(state.by_key()) == len(state.items)
+    assert len(state.by_key) == len(state.items)
     building = plan(state, State())
     assert {op.item for op in building if isinstance(op, Add)} <= state.items
     assert plan(state, state) == ()

@@ -15,8 +15,8 @@ def gaps(before: str, after: str) -> set[str]:
     """The known gaps that a pair of files meets."""
     old, held = _meant(before, Leases())
     new, _ = _meant(after, held)
-    wanted = new.by_key()
-    return {gap for key, item in old.by_key().items() if key in wanted for gap in _changed(item, wanted[key], new)}
+    wanted = new.by_key
+    return {gap for key, item in old.by_key.items() if key in wanted for gap in _changed(item, wanted[key], new)}
 
 
 def _meant(text: str, held: Leases) -> tuple[State, Leases]:

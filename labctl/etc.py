@@ -27,7 +27,8 @@ def files(topology: Topology, leases: Leases, machine: Resolver, ipv6: bool) -> 
     """The files of all nodes that have a network of their own; `ipv6` tells whether the kernel has IPv6 at all."""
     bridges = {bridge.name: bridge for bridge in topology.bridges}
     found = {(n.name, a.bridge): _addresses(n, a, leases) for n in topology.nodes for a in n.networks}
-    lines = {(n.name, a.bridge): _lines(found[n.name, a.bridge], _names(n, a)) for n in topology.nodes for a in n.networks}
+    names = {(n.name, a.bridge): _names(n, a) for n in topology.nodes for a in n.networks}
+    lines = {place: _lines(found[place], names[place]) for place in found}
     members: dict[str, list[str]] = {name: [] for name in bridges}
     for (_, bridge), text in lines.items():
         members[bridge].append(text)
@@ -35,8 +36,9 @@ def files(topology: Topology, leases: Leases, machine: Resolver, ipv6: bool) -> 
     for node in topology.nodes:
         if not node.same_as:
             full = _full_name(node)
-            own = (_lines(found[node.name, a.bridge], [*full, *_names(node, a)]) for a in node.networks)
-            peers = (everybody[a.bridge].replace(lines[node.name, a.bridge], "", 1) for a in node.networks)
+            places = [(node.name, a.bridge) for a in node.networks]
+            own = (_lines(found[place], [*full, *names[place]]) for place in places)
+            peers = (everybody[place[1]].replace(lines[place], "", 1) for place in places)
             yield File(node.name, "hosts", "".join((_localhost(node, ipv6), _extra(node, bridges), *own, *peers)))
             yield File(node.name, "hostname", f"{node.hostname or node.name}\n")
             yield File(node.name, "resolv.conf", _resolver(node, machine))

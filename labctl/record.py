@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from ipaddress import ip_address, ip_interface, ip_network
 
 from labctl.errors import LabError
@@ -149,8 +149,12 @@ def salvage(text: str, lab: str) -> Record:
     return Record(lab, "-")
 
 
+# the nodes of a bridge have the same loopback address and next hop
+_ip, _interface, _network = cache(ip_address), cache(ip_interface), cache(ip_network)
+
+
 def _published(node: str, protocol: str, host_ip: str, host_port: int, ip: str, port: int) -> Published:
-    return Published(node, protocol, ip_address(host_ip), host_port, ip_address(ip), port)
+    return Published(node, protocol, _ip(host_ip), host_port, _ip(ip), port)
 
 
 def _mapping(value: object) -> dict[Any, Any]:
@@ -168,9 +172,9 @@ def _item(noun: str, *values: Any) -> Item:
         case "Link", (kind, ends, *rest):
             return Link(kind, tuple(Port(*end) for end in ends), *rest)
         case "Address", (node, dev, interface):
-            return Address(node, dev, ip_interface(interface))
+            return Address(node, dev, _interface(interface))
         case "Route", (node, to, via, *rest):
-            return Route(node, ip_network(to), ip_address(via) if via else None, *rest)
+            return Route(node, _network(to), _ip(via) if via else None, *rest)
         case "Proxy", (lab, ports, node):
             return Proxy(lab, tuple(_published(*port) for port in ports), node)
         case "Service", (node, name, command, environment, directory, user, restart, ready, timeout, after):

@@ -8,7 +8,7 @@ with a `key` that tells which thing of the machine it is; the other fields tell 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
@@ -302,7 +302,8 @@ class State:
         """From nodes that share a namespace to those whose it is."""
         return {item.node: item.same_as for item in self.items if isinstance(item, Namespace) and item.same_as}
 
-    def nodes(self) -> list[str]:
+    @cached_property
+    def nodes(self) -> Sequence[str]:
         """Without the host, also where that is a namespace of the lab's own."""
         names = {item.node for item in self.items if isinstance(item, Namespace)}
         return sorted(names - {HOST}, key=natural)

@@ -43,7 +43,7 @@ def choose_node(node: str) -> tuple[Record, str]:
     """NODE as `node` or `lab/node`; `host` is the lab's host. Raises UsageError."""
     lab, _, name = node.rpartition("/")
     record = choose(lab) if lab else _lab_of(name)
-    nodes = [*record.state.nodes(), HOST]
+    nodes = [*record.state.nodes, HOST]
     if name not in nodes:
         raise UsageError(f"the lab {record.lab} has no node '{name}'", _hint(name, nodes, "Its nodes"))
     return record, name
@@ -73,7 +73,7 @@ def _lab_of(node: str) -> Record:
     running = store.labs()
     if len(running) < 2 or node == HOST:
         return choose(None)
-    records = [record for name in running if (record := store.load(name)) and node in record.state.nodes()]
+    records = [record for name in running if (record := store.load(name)) and node in record.state.nodes]
     if len(records) == 1:
         return records[0]
     names = ", ".join(f"{record.lab}/{node}" for record in records) or ", ".join(running)

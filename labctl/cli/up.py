@@ -99,7 +99,7 @@ def finish(done: Draft, seconds: float, verbose: bool = False) -> None:
         return None if verbose else _say(*(_line(op, done.record.names) for op in plan[:SHORT]), *more)
     _say(f"{name}: up {where} in {seconds:.2f} s, {_operations(plan)}")
     _say(*_members(done.wanted))
-    nodes = done.wanted.nodes()
+    nodes = done.wanted.nodes
     _say("try", "  labctl show", *([f"  labctl exec {nodes[0]} -- ip route"] if nodes else []), f"  labctl down {name}")
 
 
@@ -137,7 +137,7 @@ def _members(state: State) -> list[str]:
         if isinstance(item, Address) and not item.interface.is_loopback:
             place = ("", item.dev) if item.node == HOST else (item.node, item.dev)
             addresses.setdefault(place, []).append(str(item.interface if item.node == HOST else item.interface.ip))
-    rows: dict[str, list[str]] = {node: [] for node in state.nodes()}
+    rows: dict[str, list[str]] = {node: [] for node in state.nodes}
     ports = {(p.node, f"{_outside(p)}{p.host_port}->{p.port}/{p.protocol}"): None for p in state.published}
     bridges = {dev: sorted(found) for (node, dev), found in addresses.items() if not node}
     for (node, dev), found in sorted(addresses.items()):

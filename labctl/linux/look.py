@@ -85,7 +85,7 @@ def _rules(place: Place) -> str:
 
 
 def _look(record: Record, place: Place, read: Read) -> Picture:
-    nodes = record.state.nodes()
+    nodes = record.state.nodes
     counted = [*nodes, *([HOST] if place.isolated else [])]
     pids = processes.processes(place, counted)
     status = _status(record, pids)

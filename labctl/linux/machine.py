@@ -49,7 +49,7 @@ def has_ipv6() -> bool:
 def place(record: Record) -> Place:
     """Where a lab is, with the processes that keep namespaces alive whose mounts are gone."""
     place = Place(record.lab, record.isolated)
-    own = set(record.state.nodes()) - record.state.shared().keys() if os.path.isdir(place.mounts) else set()
+    own = set(record.state.nodes) - record.state.shared().keys() if os.path.isdir(place.mounts) else set()
     lost = [node for node in own if not mounted(place, node)]
     return replace(place, kept=processes.kept(record.lab, lost))
 

@@ -106,7 +106,7 @@ def _is_ours(link: str, place: Place) -> bool:
 
 def _is_stale(link: str) -> bool:
     """Whether a reboot left it. A younger one may be of a lab that is up where there is another /run (unshare -m)."""
-    there = link.startswith(f"{ETC_NETNS}/") and (lab := _of_lab(link)) != "" and not (RUN / lab).exists()
+    there = link.startswith(f"{ETC_NETNS}/") and (lab := _of_lab(link)) != "" and not os.path.exists(f"{RUN}/{lab}")
     return there and os.lstat(link).st_mtime < _booted()
 
 

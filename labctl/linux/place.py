@@ -221,5 +221,7 @@ def exists(place: Place, node: str) -> bool:
 
 def mounted(place: Place, node: str) -> bool:
     """Whether a node's file, or the one that its link leads to, is a namespace; the machine's own needs none."""
+    if libc.is_namespace(place.mount(node)):
+        return True
     owner = place.owner(node)
     return (owner == HOST and not place.isolated) or libc.is_namespace(place.mount(owner))

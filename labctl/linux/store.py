@@ -91,6 +91,11 @@ def unmount(place: Place) -> None:
         libc.umount(place.mounts)
 
 
+def erase_etc(place: Place) -> None:
+    """Removes the nodes' own files of /etc. Raises OSError."""
+    _remove(place.etcs)
+
+
 def erase(place: Place) -> None:
     """Removes all files of a lab. Raises OSError."""
     for entry in os.scandir(place.directory):
@@ -135,7 +140,7 @@ def _unlink(name: str, folder: int) -> bool:
 def tidy(place: Place, wanted: State) -> None:
     """Removes the files of nodes and services that are no more, of namespaces that were let go, and old names of those
     that stay. Raises OSError."""
-    nodes = {*wanted.nodes(), HOST}
+    nodes = {*wanted.nodes, HOST}
     with_files = {item.node for item in wanted.items if isinstance(item, File)}
     logs = {place.log(item.node, item.name) for item in wanted.items if isinstance(item, Service)}
     running = {item.node for item in wanted.items if isinstance(item, Service)}

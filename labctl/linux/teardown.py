@@ -37,13 +37,20 @@ def teardown(record: Record, place: Place, restorable: Callable[[], dict[str, st
     failures: list[str] = []
     place = replace(place, kept=kept(place.lab, _lost(record, place)))
     processes, links, rest = _efforts(record)
-    progress.expect("down", len(record.state.nodes()), processes + links + rest)
+    progress.expect("down", len(record.state.nodes), processes + links + rest)
     ended = lambda: progress.reach(min(progress.done + PROCESS, processes))  # noqa: E731
+
+    def beside() -> None:
+        """What nobody needs any more, while the kernel takes the links away."""
+        with _noting("names in /run/netns and /etc/netns", failures):
+            _unname(place)
+        with _noting(place.etcs, failures):
+            store.erase_etc(place)
+
     steps: tuple[tuple[str, float, Step], ...] = (
         ("ending processes", processes, lambda: _end(record, place, ended)),
-        ("the host's links and rules", links, lambda: in_thread(lambda: _host(record, place), progress.look)),
-        ("names in /run/netns and /etc/netns", rest, lambda: _unname(place)),
-        (place.mounts, 0.0, lambda: store.unmount(place)),
+        ("the host's links and rules", links, lambda: in_thread(lambda: _host(record, place), progress.look, beside)),
+        (place.mounts, rest, lambda: store.unmount(place)),
         ("the host's settings", 0.0, lambda: _settle(record, place, restorable, failures)),
     )
     before = 0.0
@@ -57,14 +64,14 @@ def teardown(record: Record, place: Place, restorable: Callable[[], dict[str, st
 
 def _efforts(record: Record) -> tuple[float, float, float]:
     """Of ending processes, of removing the host's links, and of all else."""
-    nodes = NODE * len(record.state.nodes())
+    nodes = NODE * len(record.state.nodes)
     services = sum(isinstance(item, Service) for item in record.state.items)
     return nodes + PROCESS * services, 0.0 if record.isolated else HOST_LINK * len(record.host_links), nodes
 
 
 def _nodes(record: Record, place: Place) -> set[str]:
     there = os.listdir(place.mounts) if os.path.isdir(place.mounts) else []
-    return {*record.state.nodes(), *there, *([HOST] if record.isolated else [])}
+    return {*record.state.nodes, *there, *([HOST] if record.isolated else [])}
 
 
 def _lost(record: Record, place: Place) -> list[str]:

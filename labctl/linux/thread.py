@@ -51,8 +51,11 @@ INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 LOOK = 0.2  # seconds between two looks at the work
 
 
-def in_thread(work: Callable[[], T], look: Callable[[], None] | None = None) -> T:
-    """Does work in another thread and answers its result, or raises its error. Meanwhile `look` is called now and then.
+def in_thread(
+    work: Callable[[], T], look: Callable[[], None] | None = None, beside: Callable[[], None] = lambda: None
+) -> T:
+    """Does work in another thread and answers its result, or raises its error. This one does what is to be done
+    `beside`, then calls `look` now and then.
 
     An interrupt sets `stop`; work that looks at it ends early, and the interrupt is raised again once it has. The
     thread starts with the interrupts blocked (so do its children: Ctrl-C ends no nft half-way), for one that hits this
@@ -66,6 +69,7 @@ def in_thread(work: Callable[[], T], look: Callable[[], None] | None = None) -> 
     try:
         thread.start()
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+        beside()
         job.wait(look)
     except BaseException:
         stop.set()

@@ -99,7 +99,7 @@ def view(settings: list[str]) -> dict[str, Any]:
     """The kernel's own view of everything; `settings` are sysctls to look at beside those of the interfaces."""
     found = store.load(NAME)
     place = Place(NAME, bool(found and found.isolated))
-    nodes = found.state.nodes() if found else []
+    nodes = found.state.nodes if found else []
     sysctls = in_thread(lambda: dict(_sysctls(place, [HOST, *nodes], settings)))
     return {
         "network": network(),
@@ -145,7 +145,7 @@ def _files() -> Iterator[str]:
             yield f"{path} {path.lstat().st_mode:o} {target or content}"
 
 
-def _services(place: Place, nodes: list[str]) -> list[Any]:
+def _services(place: Place, nodes: Sequence[str]) -> list[Any]:
     pids = [(node, pid) for node, pids in processes.processes(place, nodes).items() for pid in pids]
     return sorted((in_thread(lambda node=node, pid=pid: _process(node, pid)) for node, pid in pids), key=repr)  # type: ignore[misc]
 

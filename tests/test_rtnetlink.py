@@ -69,7 +69,7 @@ def test_a_pair() -> None:
     no_link_local = {"IFLA_AF_SPEC": {"AF_INET6": {"IFLA_INET6_ADDR_GEN_MODE": 1}}}
     alias = {"IFLA_IFALIAS": NEAR.alias, "IFLA_MASTER": 3}
     assert set_up == (HOST, rt.RTM_SETLINK, 0, {"index": 25} | alias | no_link_local)
-    assert near_up == (HOST, rt.RTM_SETLINK, 0, {"index": 25, "flags": 1, "change": 1})
+    assert near_up == (LATER, rt.RTM_SETLINK, 0, {"index": 25, "flags": 1, "change": 1})
     assert far_up == ("a", rt.RTM_SETLINK, 0, {"index": 24, "flags": 1, "change": 1})
 
 

@@ -50,8 +50,7 @@ def teardown(record: Record, place: Place, restorable: Callable[[], dict[str, st
     steps: tuple[tuple[str, float, Step], ...] = (
         ("ending processes", processes, lambda: _end(record, place, ended)),
         ("the host's links and rules", links, lambda: in_thread(lambda: _host(record, place), progress.look, beside)),
-        (place.mounts, rest, lambda: store.unmount(place)),
-        ("the host's settings", 0.0, lambda: _settle(record, place, restorable, failures)),
+        ("its record", rest, lambda: _settle(record, place, restorable, failures)),
     )
     before = 0.0
     for what, effort, step in steps:
@@ -79,13 +78,18 @@ def _lost(record: Record, place: Place) -> list[str]:
 
 
 def _settle(record: Record, place: Place, restorable: Callable[[], dict[str, str]], failures: list[str]) -> None:
-    """The host's settings as before; then there is no such lab any more. Together, so that the last of several labs
-    that go at once is the one that restores."""
+    """The host's settings as before, and no namespaces; then there is no such lab any more. Together, so that the last
+    of several labs that go at once is the one that restores. Settings first: while the kernel takes namespaces apart,
+    a writer of some spins (net/core/rtnetlink.c, restart_syscall)."""
     with store.machine_lock():
-        for name, value in restorable().items():
-            with suppress(FileNotFoundError):  # there is no such setting any more
-                write(name, value)
-        names.forget_folders(record)
+        with _noting("the host's settings", failures):
+            for name, value in restorable().items():
+                with suppress(FileNotFoundError):  # there is no such setting any more
+                    write(name, value)
+        with _noting("/run/netns and /etc/netns", failures):
+            names.forget_folders(record)
+        with _noting(place.mounts, failures):
+            store.unmount(place)
         if failures:
             return
         store.forget(place)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from labctl.fields import replace
 from labctl.linux import rtnetlink as rt
 from labctl.linux.described import classes, decode, encode
-from labctl.linux.messages import LATER, messages
+from labctl.linux.messages import BRIDGES_UP, PORTS_UP, messages
 from labctl.linux.netlink import CREATE, HEADER, REPLACE, attributes
 from labctl.plan import Add, Change, Op, Remove
 from labctl.state import HOST, Address, Link, Port, Route
@@ -69,7 +69,7 @@ def test_a_pair() -> None:
     no_link_local = {"IFLA_AF_SPEC": {"AF_INET6": {"IFLA_INET6_ADDR_GEN_MODE": 1}}}
     alias = {"IFLA_IFALIAS": NEAR.alias, "IFLA_MASTER": 3}
     assert set_up == (HOST, rt.RTM_SETLINK, 0, {"index": 25} | alias | no_link_local)
-    assert near_up == (LATER, rt.RTM_SETLINK, 0, {"index": 25, "flags": 1, "change": 1})
+    assert near_up == (PORTS_UP, rt.RTM_SETLINK, 0, {"index": 25, "flags": 1, "change": 1})
     assert far_up == ("a", rt.RTM_SETLINK, 0, {"index": 24, "flags": 1, "change": 1})
 
 
@@ -86,7 +86,7 @@ def test_a_bridge() -> None:
     expected = {"index": 3, "IFLA_IFNAME": "br0", "IFLA_ADDRESS": BRIDGE.mac, "IFLA_GROUP": 4711, "IFLA_LINKINFO": info}
     assert made == (HOST, rt.RTM_NEWLINK, CREATE, expected)
     assert set_up[3]["IFLA_IFALIAS"] == BRIDGE.alias
-    assert up == (LATER, rt.RTM_SETLINK, 0, {"index": 3, "flags": 1, "change": 1})
+    assert up == (BRIDGES_UP, rt.RTM_SETLINK, 0, {"index": 3, "flags": 1, "change": 1})
 
 
 def test_a_changed_port() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from labctl.errors import KernelError
 from labctl.linux import conntrack, nft, ports, services
 from labctl.linux.effort import QUEUED, effort
-from labctl.linux.messages import Indexes, messages
+from labctl.linux.messages import BRIDGES_UP, PORTS_UP, Indexes, messages
 from labctl.linux.names import name, unname
 from labctl.linux.netlink import GONE
 from labctl.linux.outbox import Outbox
@@ -39,7 +39,7 @@ CAUSES = {
     errno.EMFILE: "Too few file descriptors; raise 'ulimit -n'.",
 }
 
-MANY = 200  # links of a plan for which it pays to bring bridges up last: of such a one the state is told a moment later
+MANY = 200  # links of a plan for which it pays to bring the host's interfaces up when all else is done
 WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 LEAVING = 64  # links to the host that wait while their namespaces go: the kernel removes those of many at once
@@ -66,7 +66,8 @@ class Worker:
 
     def perform(self, plan: Plan, report: Report) -> None:
         """Raises KernelError at the first refusal (what came before it is done) and Interrupted when told to stop."""
-        self._outbox.ups_last = sum(isinstance(op.item, Link) for op in plan) >= MANY
+        if sum(isinstance(op.item, Link) for op in plan) >= MANY:
+            self._outbox.last = (BRIDGES_UP,) if any(map(_brings_ipv6, plan)) else (BRIDGES_UP, PORTS_UP)
         try:
             self._walk(plan, report)
         finally:
@@ -226,6 +227,12 @@ class Worker:
             os.close(fd)
         if changed and file.name == "hostname":
             services.rename(self._namespaces.place, file.node, file.text.strip())
+
+
+def _brings_ipv6(op: Op) -> bool:
+    """Whether a node gets IPv6: an interface with its link-local address wants the other end's carrier at once."""
+    item = op.item
+    return isinstance(item, Sysctl) and item.value == "0" and item.name.endswith(".disable_ipv6")
 
 
 def _texts(op: Op) -> tuple[str, str]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import threading
 from _queue import SimpleQueue  # what is behind the module queue, which takes 2 ms
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from labctl.errors import KernelError
-from labctl.linux.messages import LATER
+from labctl.linux.messages import BRIDGES_UP, PORTS_UP
 from labctl.linux.netlink import GONE
 from labctl.linux.place import Namespaces
 from labctl.linux.thread import heed
@@ -35,13 +35,19 @@ class Outbox:
         self._progress = progress
         self._refused = refused
         self._waiting: dict[str, Batch] = {}
+        self._later: dict[str, Batch] = {PORTS_UP: [], BRIDGES_UP: []}
         self._courier: _Courier | None = None
-        self.ups_last = False  # whether bridges, and their ports, go up when all else is done
+        self.last: Sequence[str] = ()  # which of PORTS_UP and BRIDGES_UP wait until all else is done
         self.unsent = 0.0  # of the effort of what waits
 
     def put(self, op: Op, node: str, message: bytes) -> None:
         """Raises KernelError where the kernel refused what left before."""
-        queue = self._waiting.setdefault(HOST if node == LATER and not self.ups_last else node, [])
+        if node in (PORTS_UP, BRIDGES_UP):
+            if node in self.last:
+                self._later[node].append((op, message))
+                return
+            node = HOST
+        queue = self._waiting.setdefault(node, [])
         queue.append((op, message))
         if node == HOST and len(queue) >= WAVE and isinstance(op, Add):
             self._post()
@@ -55,8 +61,7 @@ class Outbox:
         if self._courier:
             self._courier.join()
             self._courier = None
-        last = self._waiting.pop(LATER, [])
-        waiting, self._waiting = self._waiting, {LATER: last} if last else {}
+        waiting, self._waiting = self._waiting, {}
         self._count(waiting)
         for node in sorted(waiting, key=lambda node: node != HOST):
             heed()
@@ -65,7 +70,7 @@ class Outbox:
     def finish(self) -> None:
         """Sends everything."""
         self.flush()
-        if last := self._waiting.pop(LATER, []):
+        if last := [*self._later[BRIDGES_UP], *self._later[PORTS_UP]]:
             self._send(HOST, last)
 
     def close(self) -> None:

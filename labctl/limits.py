@@ -6,6 +6,7 @@ None stands for a limit that is not to be seen: some are told in the machine's o
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from labctl.fields import dataclass, field
 from labctl.state import HOST, Address, File, Link, Namespace, Service, State
@@ -40,6 +41,7 @@ class Needs:
     bytes: int  # of the nodes' files
 
 
+@lru_cache(maxsize=1)  # asked before an `up` for what cannot be, and behind it for what is tight
 def needs(state: State) -> Needs:
     addressed = {(i.node, i.dev, i.interface.version) for i in state.items if isinstance(i, Address)}
     pairs = [item.ends for item in state.items if isinstance(item, Link) and item.kind == "veth"]

@@ -76,7 +76,8 @@ def plan(desired: State, observed: State) -> Plan:
     ]
     ranks, turns = _ranks(desired, observed), _turns(desired)
     removals = sorted(_explicit(gone), key=lambda op: _order(op, ranks, turns), reverse=True)
-    building: list[Op] = [*_asked_for(added, wanted), *changed, *_uncertain(wanted, found, [*gone, *added, *changed])]
+    building: list[Op] = [*_asked_for(added, wanted), *changed]
+    building += _uncertain(wanted, found, gone, [*added, *changed])
     return (*removals, *sorted(building, key=lambda op: _order(op, ranks, turns)))
 
 
@@ -192,14 +193,16 @@ def _asked_for(added: list[Add], wanted: Mapping[Key, Item]) -> Iterator[Add]:
             yield op
 
 
-def _uncertain(wanted: Mapping[Key, Item], found: Mapping[Key, Item], ops: list[Op]) -> Iterator[Change]:
+def _uncertain(
+    wanted: Mapping[Key, Item], found: Mapping[Key, Item], gone: list[Remove], building: list[Op]
+) -> Iterator[Change]:
     """What is there now, and right, but may go when something else changes: a route with an address of its interface,
     an interface's setting when that of `all` is written (net/ipv6/addrconf.c, net/ipv4/devinet.c)."""
-    gone = [op.item for op in ops if isinstance(op, Remove)]
-    addresses = {(item.node, item.dev, item.interface.version) for item in gone if isinstance(item, Address)}
-    settings = {(s.node, s.of("all")) for op in ops if isinstance(s := op.item, Sysctl) and s.for_all}
-    for key, item in wanted.items() if addresses or settings else ():
-        if found.get(key) == item:
+    addresses = {(a.node, a.dev, a.interface.version) for op in gone if isinstance(a := op.item, Address)}
+    written = [op.item for op in (*gone, *building) if isinstance(op.item, Sysctl)]
+    settings = {(setting.node, setting.of("all")) for setting in written if setting.for_all}
+    for key, item in found.items() if addresses or settings else ():
+        if wanted.get(key) == item:
             match item:
                 case Route(node, to, _, dev) if (node, dev, to.version) in addresses:
                     yield Change(item, item, "an address of its interface changes")

@@ -22,6 +22,10 @@ class Progress:
     total: float = 0.0
     done: float = 0.0
 
+    @property
+    def watched(self) -> bool:
+        return self.watch is not _nobody
+
     def expect(self, what: str, nodes: int, total: float) -> None:
         """The work begins, anew if there was some before."""
         self.what, self.nodes, self.total, self.done = what, nodes, total, 0.0

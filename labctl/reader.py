@@ -74,6 +74,8 @@ class At:
         return (self / key).read(notation) if key in self else None
 
     def read_all(self, key: str, notation: Callable[[str], T]) -> tuple[T, ...]:
+        if key not in self:
+            return ()
         return tuple(value for item in self.all(key) if (value := item.read(notation)) is not None)
 
     def problem(self, message: str) -> None:

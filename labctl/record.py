@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 VERSION = 2
 REMEDY = "'labctl down' removes the lab all the same, by what the kernel tells of it."
-NOUNS = {noun.__name__: noun for noun in (Namespace, Sysctl, Link, Address, Route, Ruleset, Proxy, Service)}
+NOUNS = {noun.__name__: noun for noun in (Namespace, Sysctl, Ruleset)}  # whose fields are texts and numbers
 KINDS: dict[type, tuple[str, ...]] = {
     str: ("lab", "file", "directory", "text", "prefix", "rules_as_listed"),
     bool: ("isolated", "made_netns_folder", "made_etc_netns"),
@@ -162,15 +162,19 @@ def _mapping(value: object) -> dict[Any, Any]:
 
 
 def _row(item: Item) -> list[Any]:
-    parts = ("ends", "ports")
-    values = [[list(vars(p).values()) for p in v] if name in parts else v for name, v in vars(item).items()]
+    values = list(vars(item).values())
+    if isinstance(item, (Link, Proxy)):  # whose second field are parts
+        values[1] = [list(vars(part).values()) for part in values[1]]
     return [type(item).__name__, *values]
 
 
 def _item(noun: str, *values: Any) -> Item:
+    if noun in NOUNS:
+        item: Item = NOUNS[noun](*values)
+        return item
     match noun, values:
         case "Link", (kind, ends, *rest):
-            return Link(kind, tuple(Port(*end) for end in ends), *rest)
+            return Link(kind, tuple([Port(*end) for end in ends]), *rest)
         case "Address", (node, dev, interface):
             return Address(node, dev, _interface(interface))
         case "Route", (node, to, via, *rest):
@@ -184,5 +188,4 @@ def _item(noun: str, *values: Any) -> Item:
                 node, name, tuple(command), variables, directory, user, restart, condition, timeout, services
             )
         case _:
-            item: Item = NOUNS[noun](*values)
-            return item
+            raise KeyError(noun)

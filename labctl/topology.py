@@ -84,6 +84,9 @@ def _topology(drafted: Draft) -> Topology:
 
 def _multiplied(entry: Entry, drafted: Draft, others: Mapping[Process, tuple[Process, ...]]) -> Iterator[Node]:
     written = entry.node.name
+    if not entry.node.run and not entry.shares and entry.count is None:
+        yield entry.node
+        return
     run = tuple(replace(one, depends_on=others.get((written, one.name), ())) for one in entry.node.run)
     for number, name in enumerate(entry.nodes):
         yield replace(entry.node, name=name, run=run, same_as=owner(drafted.entries, entry, number))

@@ -90,6 +90,9 @@ class Worker:
         self._outbox.finish()
 
     def _one(self, op: Op) -> None:
+        if isinstance(op.item, QUEUED):
+            self._message(op)
+            return
         match op:
             case Add(Namespace()) | Change(_, Namespace()) | Remove(Namespace()):
                 self._try(op, lambda: self._namespace(op))
@@ -114,11 +117,12 @@ class Worker:
                 self._try(op, lambda: self._file(file, changed=isinstance(op, Change)))
             case Remove(File() as file):
                 self._try(op, lambda: os.unlink(self._path(file)))
-            case _:
-                for node, message in messages(op, self._namespaces.fd, self._indexes):
-                    self._outbox.put(op, node, message)
-                if isinstance(op, Change):
-                    self._try(op, lambda: self._link_local(op))
+
+    def _message(self, op: Op) -> None:
+        for node, message in messages(op, self._namespaces.fd, self._indexes):
+            self._outbox.put(op, node, message)
+        if isinstance(op, Change):
+            self._try(op, lambda: self._link_local(op))
 
     def _count(self, op: Op) -> None:
         whole = effort(op)

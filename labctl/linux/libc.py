@@ -67,9 +67,19 @@ def is_mount(path: str) -> bool:
 def is_namespace(path: str) -> bool:
     """Whether a namespace is mounted here: they are all files of one file system, and nothing else is on it."""
     try:
-        return os.lstat(path).st_dev == os.stat("/proc/self/ns/net").st_dev
+        return os.lstat(path).st_dev == _device_of_namespaces()
     except (FileNotFoundError, PermissionError):  # the latter: root's, while an ordinary user asks
         return False
+
+
+def _device_of_namespaces() -> int:
+    """Of their file system, which does not change."""
+    if not _device:
+        _device.append(os.stat("/proc/self/ns/net").st_dev)
+    return _device[0]
+
+
+_device: list[int] = []
 
 
 def _mount_id(path: str) -> str:

@@ -24,7 +24,7 @@ from labctl.linux.thread import in_thread
 from labctl.plan import Add, Op, Plan, Remove
 from labctl.progress import Progress
 from labctl.record import Record
-from labctl.state import HOST, Address, Link, Service, State
+from labctl.state import HOST, Address, Link, Service, State, Sysctl
 
 __all__ = [
     "apply",
@@ -82,6 +82,9 @@ def bridge_nf(place: Place) -> tuple[str, ...]:
 
 
 def observe(expected: State, place: Place, rules_as_listed: str) -> State:
+    if not place.isolated and expected == (settings := expected.host_settings()):  # a new lab: no namespace to enter
+        found = {item: read(item.name) for item in settings.items if isinstance(item, Sysctl)}
+        return State.of(Sysctl(HOST, item.name, value) for item, value in found.items() if value is not None)
     return in_thread(lambda: _observe(expected, place, rules_as_listed))
 
 
@@ -105,7 +108,8 @@ def apply(
     """
     services = [op for op in plan if isinstance(op.item, Service)]
     rest = tuple(op for op in plan if not isinstance(op.item, Service))
-    progress.expect("up", nodes(plan), sum(map(effort, plan)))
+    if progress.watched:
+        progress.expect("up", nodes(plan), sum(map(effort, plan)))
 
     def done(op: Op) -> None:
         report(op)
@@ -133,8 +137,10 @@ def apply(
 
 def _indexes(plan: Plan, record: Record) -> Indexes:
     """Of all interfaces that the lab has, had or is to have."""
-    states = (item for op in plan for item in (op.item, getattr(op, "before", op.item)))
-    links = [item for item in (*record.state.items, *states) if isinstance(item, Link)]
+    links = [item for item in record.state.items if isinstance(item, Link)]
+    for op in plan:
+        if isinstance(op.item, Link):
+            links += [getattr(op, "before", op.item), op.item]
     return {(end.node, end.name): end.index for link in links for end in link.ends}
 
 

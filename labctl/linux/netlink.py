@@ -66,11 +66,11 @@ def message(type_: int, flags: int, fixed: bytes, *attributes: bytes) -> bytes:
 def attributes(data: bytes, position: int = 0) -> dict[int, bytes]:
     """Attributes by their types, from a position on; nested ones still packed."""
     found: dict[int, bytes] = {}
-    end = len(data) - 3
+    end, unpack = len(data) - 3, ATTRIBUTE.unpack_from
     while position < end:
-        length, type_ = ATTRIBUTE.unpack_from(data, position)
+        length, type_ = unpack(data, position)
         found[type_ & NLA_TYPE_MASK] = data[position + 4 : position + length]
-        position += max((length + 3) & ~3, 4)
+        position += (length + 3) & ~3 or 4
     return found
 
 

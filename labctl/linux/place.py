@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -65,6 +65,13 @@ class Place:
             return node
         return HOST if target == WHOEVERS else target
 
+    def owners(self, nodes: Iterable[str]) -> dict[str, str]:
+        """The owners of many nodes."""
+        links = set[str]()
+        with suppress(FileNotFoundError):
+            links = {entry.name for entry in os.scandir(self.mounts) if entry.is_symlink()}
+        return {node: self.owner(node) if node in links else node for node in nodes}
+
     def leads_to(self, owner: str) -> str:
         """What the link of a node says that shares the namespace of another."""
         return WHOEVERS if owner == HOST and not self.isolated else owner
@@ -75,10 +82,13 @@ class Place:
 
     def netns(self, node: str) -> str:
         """Where a node's namespace can be entered."""
-        node = self.owner(node)
-        if node == HOST and not self.isolated:
+        return self.netns_of(self.owner(node))
+
+    def netns_of(self, owner: str) -> str:
+        """Where a namespace can be entered that is a node's own."""
+        if owner == HOST and not self.isolated:
             return f"/proc/{os.getpid()}/ns/net"  # the main thread's, whichever thread asks
-        return f"/proc/{self.kept[node]}/ns/net" if node in self.kept else self.mount(node)
+        return f"/proc/{self.kept[owner]}/ns/net" if owner in self.kept else self.mount(owner)
 
     @cached_property
     def etcs(self) -> str:

@@ -38,11 +38,11 @@ def processes(place: Place, nodes: Iterable[str]) -> dict[str, list[int]]:
     In a shared one they are the node's whose marks they have, else its owner's; in the machine's own only marks count.
     """
     found: dict[str, list[int]] = {}
-    owners = {node: place.owner(node) for node in nodes}
+    owners = place.owners(nodes)
     namespaces: dict[str, list[str]] = {}
-    for node in owners:
+    for node, owner in owners.items():
         with suppress(OSError):  # no such namespace any more, so nothing runs in it
-            namespaces.setdefault(f"net:[{os.stat(place.netns(node)).st_ino}]", []).append(node)
+            namespaces.setdefault(f"net:[{os.stat(place.netns_of(owner)).st_ino}]", []).append(node)
     sharing = {node: own_mounts(place, node) for node, owner in owners.items() if owner != node}
     for pid in pids():
         inside = namespaces.get(namespace(pid, "net"))
@@ -156,7 +156,8 @@ def end_all(place: Place, nodes: Iterable[str], ended: Callable[[], None] = lamb
         others = (pid for pid in pids() if namespace(pid, "mnt") in own) if own else ()
         return [*inside, *marked(place.lab), *others]
 
-    sharing = [node for node in nodes if place.owner(node) != node]  # those of others are known by their network
+    # those of others are known by their network
+    sharing = [node for node, owner in place.owners(nodes).items() if owner != node]
     with _holding({known for node in sharing for known in own_mounts(place, node)}) as own:
         end_found(lambda: [pid for pid in marked(place.lab) if supervisor in environ(pid)])
         return end_found(find, own, ended)

@@ -77,6 +77,13 @@ def test_aims() -> None:
     assert aims["1000 nodes, up: peak"].figure == 50
 
 
+def test_aims_for_each_node_more() -> None:
+    aims = {
+        aim.what: aim for aim in judged({"nodes-10": measured(10, 0.1, 0.01), "nodes-100": measured(100, 0.3, 0.11)})
+    }
+    assert round(aims["100 nodes, up, each after the first 10: labctl / floor"].figure, 6) == 2.0
+
+
 def test_picture() -> None:
     drawn = ElementTree.fromstring(picture([measured(10, 0.1, 0.01), measured(1000, 1.5, 0.8)]))
     curves = drawn.findall(f"{SVG}polyline")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import sys
-from pathlib import Path
 
 from labctl.errors import MAX_PROBLEMS, Problem, TopologyError, UsageError
 from labctl.events import events, yaml
@@ -28,16 +27,16 @@ Place = tuple[int, int]  # line and column, from 1
 Steps = tuple[str, ...]  # the way to a value: ("bridges", "docker0", "subnet") or ("links", "0")
 
 
-def read(file: str | Path) -> bytes:
+def read(file: str) -> bytes:
     """The file's bytes; '-' is standard input."""
     try:
-        if str(file) == "-":
+        if file == "-":
             text = sys.stdin.buffer.read(MAX_BYTES + 1)
         else:
-            with Path(file).open("rb") as stream:
+            with open(file, "rb") as stream:
                 text = stream.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
-        raise UsageError(f"{file}: {_why_unreadable(str(file), error)}") from None
+        raise UsageError(f"{file}: {_why_unreadable(file, error)}") from None
     if len(text) > MAX_BYTES:
         raise UsageError(f"{file}: larger than 1 MiB; a topology is some pages of text: check the file's name")
     return text

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
+from posixpath import basename, splitext
 
 from labctl.document import Document, Steps, Value
 from labctl.draft import Draft, Entry
@@ -42,7 +42,7 @@ def names(draft: Draft) -> Iterator[Problem]:
 
 def lab_name(document: Document) -> str:
     """As written, else from the file's name."""
-    return str(document.data.get("name", Path(document.file).stem))
+    return str(document.data.get("name", splitext(basename(document.file))[0]))
 
 
 def _lab(draft: Draft) -> Iterator[Problem]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import islice
 from math import isfinite
-from pathlib import Path
+from posixpath import dirname
 
 from labctl.document import Document, Steps, Value
 from labctl.errors import MAX_PROBLEMS, Problem
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from jsonschema_rs import ValidationError
 
-FILE = Path(__file__).with_name("schema.json")
+FILE = f"{dirname(__file__)}/schema.json"
 
 Fault = tuple[Steps, Problem]  # the way to what is wrong, and the sentence
 
@@ -67,7 +67,8 @@ MOST_LETTERS = 32  # of words that are compared; difflib's time grows with the s
 @cache
 def schema() -> dict[str, Any]:
     """The shipped JSON Schema."""
-    loaded: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+    with open(FILE, encoding="utf-8") as file:
+        loaded: dict[str, Any] = json.load(file)
     return loaded
 
 

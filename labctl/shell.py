@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from ipaddress import IPv6Interface
-from pathlib import Path
+from posixpath import dirname
 
 from labctl import launch
 from labctl.plan import Add, Change, Op, Plan, Remove
@@ -33,7 +33,7 @@ from labctl.state import (
 from labctl.translation import stale
 
 MACHINES = Names()  # of a lab on the machine's own host
-PROXY = ("python3", "-IS", str(Path(__file__).with_name("linux") / "proxy.py"))
+PROXY = ("python3", "-IS", f"{dirname(__file__)}/linux/proxy.py")
 WORDS = (  # of `ip link add` and `ip link set`, which may all be shortened (iproute2, ip/iplink.c)
     *(
         "addrgenmode",

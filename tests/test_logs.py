@@ -12,7 +12,7 @@ from labctl.linux.logs import CHUNK, Log, follow, last_lines
 
 def everything(logs: dict[str, Path], last: int | None = None, there: Callable[[], bool] = lambda: False) -> str:
     found: list[bytes] = []
-    follow(logs, last, there, found.append)
+    follow({name: str(path) for name, path in logs.items()}, last, there, found.append)
     return b"".join(found).decode()
 
 
@@ -40,12 +40,12 @@ def test_a_hole_is_skipped_to_the_next_line(tmp_path: Path) -> None:
         file.write(b"the end of a line\none\ntwo\n")
     assert everything({"main": log}) == "one\ntwo\n"
     assert everything({"main": log}, 9) == "one\ntwo\n"
-    assert last_lines(log, 1) == ["two"]
+    assert last_lines(str(log), 1) == ["two"]
 
 
 def test_a_log_that_begins_anew_is_read_anew(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    log = Log(path)
+    log = Log(str(path))
     assert log.read() == b""
     path.write_text("first line\n")
     assert log.read() == b"first line\n"
@@ -81,4 +81,4 @@ def test_what_comes_is_followed_until_the_log_has_gone(tmp_path: Path) -> None:
 def test_control_characters_are_no_part_of_a_message(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_bytes(b"\x1b[31mred\x07\n\xff\tend\n")
-    assert last_lines(log, 5) == ["[31mred", "\ufffd       end"]
+    assert last_lines(str(log), 5) == ["[31mred", "\ufffd       end"]

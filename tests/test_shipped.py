@@ -28,9 +28,9 @@ def refusal(file: str) -> str:
 
 @pytest.mark.parametrize("name", names())
 def test_shipped_topologies_load(name: str) -> None:
-    file = folder() / f"{name}.yaml"
-    assert load(read(file), str(file)).name == name
-    assert file.read_text().startswith("# yaml-language-server: $schema=")
+    file = f"{folder()}/{name}.yaml"
+    assert load(read(file), file).name == name
+    assert read(file).decode().startswith("# yaml-language-server: $schema=")
 
 
 def test_two_containers_is_shipped() -> None:
@@ -40,27 +40,27 @@ def test_two_containers_is_shipped() -> None:
 @pytest.mark.parametrize("file", ["two-containers", "two-containers.yaml", "two-containers.yml"])
 @pytest.mark.usefixtures("elsewhere")
 def test_a_bare_name_is_looked_up(file: str) -> None:
-    assert locate(file) == folder() / "two-containers.yaml"
-    assert locate(file).is_absolute()
+    assert locate(file) == f"{folder()}/two-containers.yaml"
+    assert locate(file).startswith("/")
 
 
 @pytest.mark.parametrize("file", ["two-containers", "two-containers.yaml"])
 def test_a_file_here_comes_first(file: str, elsewhere: Path) -> None:
     (elsewhere / file).touch()
-    assert locate(file) == Path(file)
+    assert locate(file) == file
 
 
 def test_a_directory_here_does_not(elsewhere: Path) -> None:
     (elsewhere / "two-containers").mkdir()
-    assert locate("two-containers") == folder() / "two-containers.yaml"
+    assert locate("two-containers") == f"{folder()}/two-containers.yaml"
     (elsewhere / "labs").mkdir()
-    assert locate("labs") == Path("labs")  # whoever reads it says that it is a directory
+    assert locate("labs") == "labs"  # whoever reads it says that it is a directory
 
 
 @pytest.mark.parametrize("file", ["./two-containers.yaml", "labs/two-containers", "/no/such/two-containers.yaml", "-"])
 @pytest.mark.usefixtures("elsewhere")
 def test_a_path_is_what_it_says(file: str) -> None:
-    assert locate(file) == Path(file)
+    assert locate(file) == file
 
 
 @pytest.mark.parametrize("file", ["two-container", "two_containers.yaml", "Two-Containers", "two-containres.yml"])
@@ -83,6 +83,6 @@ def test_otherwise_all_are_named(elsewhere: Path) -> None:
 def test_in_a_wheel_they_are_inside_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "labctl" / "topologies").mkdir(parents=True)
     (tmp_path / "labctl" / "topologies" / "one.yaml").touch()
-    monkeypatch.setattr(shipped, "PACKAGE", tmp_path / "labctl")
+    monkeypatch.setattr(shipped, "PACKAGE", f"{tmp_path}/labctl")
     assert names() == ["one"]
-    assert locate("one") == tmp_path / "labctl" / "topologies" / "one.yaml"
+    assert locate("one") == f"{tmp_path}/labctl/topologies/one.yaml"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 from labctl.errors import UsageError
 from labctl.linux import store
@@ -61,7 +61,7 @@ def _name(lab: str | None, running: list[str]) -> str:
         return lab if lab in running or not _is_file(lab) else _name_of(lab)
     if len(running) == 1:
         return running[0]
-    if Path(DEFAULT_FILE).is_file():
+    if os.path.isfile(DEFAULT_FILE):
         return _name_of(DEFAULT_FILE)
     if not running:
         raise UsageError("no lab is running", "Start one: labctl up two-containers.yaml --isolated")

@@ -8,6 +8,7 @@ import sys
 from labctl import shipped
 from labctl.cli.terminal import colour
 from labctl.doctor import findings, level
+from labctl.document import read
 from labctl.linux.probe import probe
 from labctl.topology import load
 from labctl.view.doctor import doctor, doctor_data
@@ -26,6 +27,6 @@ def run(as_json: bool) -> None:
 
 def _subnets() -> dict[str, tuple[Network, ...]]:
     """Those of the shipped topologies."""
-    files = {name: shipped.folder() / f"{name}.yaml" for name in shipped.names()}
-    topologies = {name: load(file.read_bytes(), str(file)) for name, file in files.items()}
+    files = {name: f"{shipped.folder()}/{name}.yaml" for name in shipped.names()}
+    topologies = {name: load(read(file), file) for name, file in files.items()}
     return {name: tuple(s for b in topology.bridges for s in b.subnets) for name, topology in topologies.items()}

@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from labctl.errors import TopologyError, UsageError
 from labctl.fields import replace
 from labctl.written import Topology
-
-SCHEMA = Path(__file__).parents[1] / "schema.json"
 
 
 def topology(file: str) -> Topology:
@@ -23,7 +20,7 @@ def topology(file: str) -> Topology:
     from labctl.shipped import locate
     from labctl.topology import load
 
-    path = str(locate(file))
+    path = locate(file)
     return replace(load(read(path), path), file=path)
 
 
@@ -52,21 +49,29 @@ def validate(files: Sequence[str], as_json: bool) -> int:
     return 2 if bad else 0
 
 
+def _text(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
 def _count(things: Sequence[object], noun: str) -> str:
     return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
 
 
 def schema() -> None:
-    print(SCHEMA.read_text(), end="")
+    from labctl.shape import FILE
+
+    print(_text(FILE), end="")
 
 
 def init(template: str, output: str) -> None:
     """Writes a copy of a shipped topology; never over a file that exists."""
+    from labctl.shape import FILE
     from labctl.shipped import locate, names
 
     if template.removesuffix(".yaml") not in names():
         raise UsageError(f"no template '{template}'", f"There are: {', '.join(names())}.")
-    text = locate(template).read_text().replace("$schema=../labctl/schema.json", f"$schema={SCHEMA}", 1)
+    text = _text(locate(template)).replace("$schema=../labctl/schema.json", f"$schema={FILE}", 1)
     if output == "-":
         print(text, end="")
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from labctl.cli.choose import choose_node
@@ -25,8 +26,7 @@ def run(node: str, service: str | None, following: bool = False, tail: str = "al
     logs = {each: place.log(name, each) for each in ([service] if service else names)}
     if not logs:
         raise UsageError(f"{name} runs no service", "A namespace's `run:` starts one.")
-    folder = next(iter(logs.values())).parent
-    follow(logs, None if tail == "all" else int(tail), lambda: following and folder.is_dir(), _write)
+    follow(logs, None if tail == "all" else int(tail), lambda: following and os.path.isdir(place.logs), _write)
 
 
 def _write(data: bytes) -> None:

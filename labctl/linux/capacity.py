@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from labctl.limits import Limits
-from labctl.linux.place import RUN
+from labctl.linux.entrance import RUN
 from labctl.linux.readings import number, text
 
 
@@ -33,7 +33,7 @@ def limits() -> Limits:
 
 
 def _room() -> tuple[int, int] | None:
-    folder = RUN if RUN.is_dir() else RUN.parent
+    folder = RUN if os.path.isdir(RUN) else os.path.dirname(RUN)
     try:
         found = os.statvfs(folder)
     except OSError:

@@ -9,7 +9,6 @@ import errno
 import os
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 CHUNK = 1 << 16
 PAUSE = 0.1  # seconds between two looks at a log that is followed
@@ -18,7 +17,7 @@ PAUSE = 0.1  # seconds between two looks at a log that is followed
 class Log:
     """One log, read on and on. It is kept open, so that another file of its name is known as another."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str) -> None:
         self._path = path
         self._fd = -1
         self._at = 0
@@ -59,7 +58,7 @@ class Log:
             self._fd = -1
 
 
-def last_lines(path: Path, number: int) -> list[str]:
+def last_lines(path: str, number: int) -> list[str]:
     """The end of a log, without control characters."""
     log = Log(path)
     log.seek(number)
@@ -72,7 +71,7 @@ def last_lines(path: Path, number: int) -> list[str]:
 
 
 def follow(
-    logs: Mapping[str, Path], last: int | None, there: Callable[[], bool], write: Callable[[bytes], object]
+    logs: Mapping[str, str], last: int | None, there: Callable[[], bool], write: Callable[[bytes], object]
 ) -> None:
     """Writes what is in some logs, of each the `last` lines or all, then what comes, as long as `there`.
 

@@ -106,7 +106,6 @@ def apply(
     Whoever starts them is forked first, while this process has one thread, and gets ready beside it. Answers how nft
     lists the lab's table, if the plan loaded it.
     """
-    services = [op for op in plan if isinstance(op.item, Service)]
     rest = tuple(op for op in plan if not isinstance(op.item, Service))
     if progress.watched:
         progress.expect("up", nodes(plan), sum(map(effort, plan)))
@@ -115,10 +114,10 @@ def apply(
         report(op)
         progress.reach(progress.done + effort(op))
 
-    _end(ending := [op for op in services if isinstance(op, Remove)], place)
+    _end(ending := [op for op in plan if isinstance(op, Remove) and isinstance(op.item, Service)], place)
     for op in ending:
         done(op)
-    starting = {op.item: op for op in services if isinstance(op, Add)}
+    starting = {op.item: op for op in plan if isinstance(op, Add) and isinstance(op.item, Service)}
 
     def kernel() -> Callable[[], str] | None:
         with Namespaces(place) as namespaces:
@@ -129,7 +128,7 @@ def apply(
     if not starting:
         listing = in_thread(kernel, progress.look) if rest else None
         return listing() if listing else None
-    with Supervision(place, [service for service in starting if isinstance(service, Service)]) as supervision:
+    with Supervision(place, list(starting)) as supervision:
         listing = in_thread(kernel, progress.look) if rest else None
         supervision.start(lambda service: done(starting[service]), unready)
     return listing() if listing else None

@@ -10,10 +10,10 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 from labctl.linux import libc
-from labctl.linux.place import ETC_NETNS, NETNS, RUN, Place, has_etc
+from labctl.linux.entrance import RUN
+from labctl.linux.place import ETC_NETNS, NETNS, Place, has_etc
 from labctl.linux.readings import text
 from labctl.record import Record
 from labctl.state import HOST, Namespace
@@ -54,7 +54,7 @@ def links(place: Place) -> Iterator[str]:
         yield from (entry for entry in _entries(folder) if _of_lab(entry) == place.lab)
 
 
-def foreign(place: Place, folder: Path) -> frozenset[str]:
+def foreign(place: Place, folder: str) -> frozenset[str]:
     """What is in a folder and neither leads to the lab nor to one that is no more."""
     return frozenset(os.path.basename(entry) for entry in _entries(folder) if not _is_ours(entry, place))
 
@@ -62,7 +62,7 @@ def foreign(place: Place, folder: Path) -> frozenset[str]:
 def folders() -> tuple[bool, bool]:
     """Whether there are /run/netns and /etc/netns; one with nothing but what a reboot left is no more than a lab's."""
     left = _entries(ETC_NETNS) if has_etc() else []
-    return NETNS.is_dir(), ETC_NETNS.is_dir() and not (left and all(map(_is_stale, left)))
+    return os.path.isdir(NETNS), os.path.isdir(ETC_NETNS) and not (left and all(map(_is_stale, left)))
 
 
 def sweep() -> None:
@@ -73,21 +73,21 @@ def sweep() -> None:
             os.unlink(link)
     if stale:
         with suppress(OSError):  # there is more in it
-            ETC_NETNS.rmdir()
+            os.rmdir(ETC_NETNS)
 
 
 def forget_folders(record: Record) -> None:
     """Removes what a lab made and nobody uses any more; ip(8) mounts /run/netns on itself. Raises OSError."""
     for folder, made in ((NETNS, record.made_netns_folder), (ETC_NETNS, record.made_etc_netns and has_etc())):
-        if made and not libc.is_mount(str(folder)):
+        if made and not libc.is_mount(folder):
             try:
-                folder.rmdir()
+                os.rmdir(folder)
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):  # there are names in it, or it has gone
                     raise
 
 
-def _folders() -> list[Path]:
+def _folders() -> list[str]:
     """Where a lab can have names: an ordinary user's may be called as one of root's that has some in /etc/netns."""
     return [NETNS, ETC_NETNS] if has_etc() else [NETNS]
 
@@ -130,7 +130,7 @@ def _target(link: str) -> str:
         return ""
 
 
-def _entries(folder: Path) -> list[str]:
+def _entries(folder: str) -> list[str]:
     try:
         return [f"{folder}/{name}" for name in os.listdir(folder)]
     except (FileNotFoundError, NotADirectoryError):

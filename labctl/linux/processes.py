@@ -14,12 +14,12 @@ import signal
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from labctl.errors import UsageError
 from labctl.linux import statuses
+from labctl.linux.entrance import RUN
 from labctl.linux.limits import raise_fd_limit
-from labctl.linux.place import RUN, Place, rootless
+from labctl.linux.place import Place, rootless
 from labctl.linux.program import begun, in_mounts
 from labctl.linux.readings import text
 from labctl.record import Record
@@ -134,10 +134,10 @@ def _started(machine: str) -> Iterator[tuple[int, list[bytes]]]:
 
 def machine() -> str:
     """What tells this machine's labs from those of a container or an ordinary user on it: where they are kept."""
-    return kept_in(RUN if rootless() else RUN.parent)
+    return kept_in(RUN if rootless() else os.path.dirname(RUN))
 
 
-def kept_in(folder: Path) -> str:
+def kept_in(folder: str) -> str:
     """The mark of the labs of a folder."""
     found = os.stat(folder)
     return f"{found.st_dev}:{found.st_ino}"
@@ -338,6 +338,7 @@ def pids() -> Iterator[int]:
 
 def environ(pid: int) -> list[bytes]:
     try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return file.read().split(b"\0")
     except OSError:
         return []

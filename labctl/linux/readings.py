@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 PATIENCE = 20.0  # seconds for a program
 
 
-def text(path: str | Path) -> str:
+def text(path: str) -> str:
     try:
-        return Path(path).read_text(errors="replace")
+        with open(path, errors="replace") as file:
+            return file.read()
     except OSError:
         return ""
 
 
 def number(sysctl: str) -> int | None:
     try:
-        return int(text(Path("/proc/sys", sysctl.replace(".", "/"))))
+        return int(text(f"/proc/sys/{sysctl.replace('.', '/')}"))
     except ValueError:
         return None
 

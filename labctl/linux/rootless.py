@@ -15,12 +15,13 @@ import select
 import signal
 import stat
 from contextlib import suppress
-from pathlib import Path
 
 from labctl.errors import LabError
 from labctl.linux import libc
-from labctl.linux.place import HOLDER, NETNS, RUN
-from labctl.linux.processes import end_every_lab, kept_in
+from labctl.linux.entrance import RUN
+from labctl.linux.place import HOLDER, NETNS
+from labctl.linux.processes import end_every_lab, environ, kept_in
+from labctl.linux.readings import text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,13 +33,13 @@ FOREVER = "2147483647"
 PATIENCE = 5.0  # seconds for a holder that was killed to end
 ELSEWHERE = "Set XDG_RUNTIME_DIR to a folder of your own."
 
-_inside: list[tuple[int, Path]] = []  # the lock of this process and the user's folder, once it has entered
+_inside: list[tuple[int, str]] = []  # the lock of this process and the user's folder, once it has entered
 
 
-def home() -> Path:
+def home() -> str:
     """The folder of the user's labs."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    return Path(runtime, "labctl") if runtime.startswith("/") else Path(f"/tmp/labctl-{os.getuid()}")
+    return f"{runtime}/labctl" if runtime.startswith("/") else f"/tmp/labctl-{os.getuid()}"
 
 
 def admit() -> bool:
@@ -87,15 +88,16 @@ def leave() -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if [entry.name for entry in os.scandir(RUN)] == [HOLDER]:
             pid = _holder(lock, folder)
-            (folder / HOLDER).unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(f"{folder}/{HOLDER}")
             with suppress(OSError):
-                folder.rmdir()
+                os.rmdir(folder)
             if pid:
                 _end(pid, folder)
     os.close(lock)
 
 
-def _end(pid: int, folder: Path) -> None:
+def _end(pid: int, folder: str) -> None:
     """Ends a holder and waits until it has ended; held first, so that it is never another process of that number."""
     try:
         held = os.pidfd_open(pid)
@@ -112,7 +114,7 @@ def _end(pid: int, folder: Path) -> None:
         os.close(held)
 
 
-def _opened(folder: Path) -> int:
+def _opened(folder: str) -> int:
     """The folder, if it is the user's alone; what others could have put there is not followed.
 
     Raises FileNotFoundError where it has just gone.
@@ -130,7 +132,7 @@ def _opened(folder: Path) -> int:
     return opened
 
 
-def _held(folder: Path) -> tuple[int, int]:
+def _held(folder: str) -> tuple[int, int]:
     """The lock that everybody inside shares, and the process that holds the namespaces; it is started if need be.
 
     A shared lock becomes an exclusive one, or the other way round, by way of none (flock(2)): what was true before is
@@ -148,33 +150,33 @@ def _held(folder: Path) -> tuple[int, int]:
         os.close(lock)
 
 
-def _lock(folder: Path) -> int:
+def _lock(folder: str) -> int:
     """The open file that is locked, in a folder that is made if need be."""
     while True:
         try:
             with suppress(FileExistsError):
-                folder.mkdir(mode=0o700)
+                os.mkdir(folder, 0o700)
         except OSError as error:
             raise LabError(f"{folder}: {(error.strerror or '').lower()}", ELSEWHERE) from None
         with suppress(FileNotFoundError):  # the last one to leave has just removed it
             return _lock_in(folder)
 
 
-def _lock_in(folder: Path) -> int:
+def _lock_in(folder: str) -> int:
     opened = _opened(folder)
     try:
         return os.open(HOLDER, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=opened)
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise LabError(f"{folder / HOLDER}: {error.strerror}", "It was left alone; remove it.") from None
+        raise LabError(f"{folder}/{HOLDER}: {error.strerror}", "It was left alone; remove it.") from None
     finally:
         os.close(opened)
 
 
-def _is_held(folder: Path) -> bool:
+def _is_held(folder: str) -> bool:
     try:
-        file = os.open(folder / HOLDER, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        file = os.open(f"{folder}/{HOLDER}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return False
     try:
@@ -183,31 +185,30 @@ def _is_held(folder: Path) -> bool:
         os.close(file)
 
 
-def _is_current(lock: int, folder: Path) -> bool:
+def _is_current(lock: int, folder: str) -> bool:
     """Whether the file that was locked is still the one in the folder: the last one to leave removes it."""
     try:
-        return os.path.samestat(os.fstat(lock), os.lstat(folder / HOLDER))
+        return os.path.samestat(os.fstat(lock), os.lstat(f"{folder}/{HOLDER}"))
     except FileNotFoundError:
         return False
 
 
-def _holder(lock: int, folder: Path) -> int:
+def _holder(lock: int, folder: str) -> int:
     """The process that the file names, if it is still that process; else 0."""
-    text = os.pread(lock, 20, 0).strip()
-    return int(text) if text.isdigit() and _is_holder(int(text), folder) else 0
+    pid = os.pread(lock, 20, 0).strip()
+    return int(pid) if pid.isdigit() and _is_holder(int(pid), folder) else 0
 
 
-def _is_holder(pid: int, folder: Path) -> bool:
-    try:
-        words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return False
-    return os.fsencode(f"{MARK}={folder}") in words
+def _is_holder(pid: int, folder: str) -> bool:
+    return os.fsencode(f"{MARK}={folder}") in environ(pid)
 
 
 def _enter(pid: int) -> None:
     opened = [(os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC), flag) for kind, flag in KINDS.items()]
-    here = _working_folder()
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        here = "/"
     for fd, flag in opened:
         libc.setns(fd, flag)
         os.close(fd)
@@ -215,14 +216,7 @@ def _enter(pid: int) -> None:
         os.chdir(here)
 
 
-def _working_folder() -> str:
-    try:
-        return os.getcwd()
-    except FileNotFoundError:
-        return "/"
-
-
-def _start(folder: Path, lock: int) -> None:
+def _start(folder: str, lock: int) -> None:
     """Starts the holder and waits until it holds everything. Raises LabError.
 
     It is written down before it may go on, and does not go on alone: killed at any instant, this process leaves either
@@ -250,15 +244,15 @@ def _start(folder: Path, lock: int) -> None:
     if line or not _holder(lock, folder):
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        (folder / HOLDER).unlink()
+        os.unlink(f"{folder}/{HOLDER}")
         with suppress(OSError):
-            folder.rmdir()
+            os.rmdir(folder)
         raise (
             _refused(*json.loads(line)) if line else LabError(f"process {pid}, which was to hold the lab, is not there")
         )
 
 
-def _hold(folder: Path, tell: int, go: int) -> NoReturn:
+def _hold(folder: str, tell: int, go: int) -> NoReturn:
     """The holder's life. It tells of its first step, and then only of a failure."""
     import shutil  # 3 ms, and only the first `up` starts one
 
@@ -278,7 +272,7 @@ def _hold(folder: Path, tell: int, go: int) -> NoReturn:
         for number in (0, 1, 2):
             os.dup2(nowhere, number)
         sleep = shutil.which("sleep") or "/bin/sleep"
-        os.execve(sleep, ["sleep", FOREVER], {MARK: str(folder)})
+        os.execve(sleep, ["sleep", FOREVER], {MARK: folder})
     except OSError as error:
         os.write(tell, json.dumps([step, error.errno]).encode())
     finally:
@@ -298,8 +292,13 @@ def _map(pid: int) -> None:
             if subprocess.run(words, capture_output=True, check=False).returncode == 0:
                 continue
         if kind == "gid":
-            Path(f"/proc/{pid}/setgroups").write_text("deny")
-        Path(f"/proc/{pid}/{kind}_map").write_text(f"0 {own} 1")
+            _write(f"/proc/{pid}/setgroups", "deny")
+        _write(f"/proc/{pid}/{kind}_map", f"0 {own} 1")
+
+
+def _write(path: str, content: str) -> None:
+    with open(path, "w") as file:
+        file.write(content)
 
 
 def _granted(kind: str) -> list[str]:
@@ -309,36 +308,36 @@ def _granted(kind: str) -> list[str]:
     names = {str(os.geteuid())}
     with suppress(KeyError):
         names.add(pwd.getpwuid(os.geteuid()).pw_name)
-    with suppress(OSError):
-        for line in Path(f"/etc/sub{kind}").read_text().splitlines():
-            user, *numbers = line.split(":")
-            if user in names and len(numbers) == 2:
-                return numbers
+    for line in text(f"/etc/sub{kind}").splitlines():
+        user, *numbers = line.split(":")
+        if user in names and len(numbers) == 2:
+            return numbers
     return []
 
 
-def _own_run(folder: Path) -> None:
+def _own_run(folder: str) -> None:
     """/run as it is, but in a file system of the user's own, with the user's folder as /run/labctl."""
     home = _opened(folder)
     libc.mount("none", "/", flags=libc.MS_SLAVE | libc.MS_REC)
-    old = os.open(RUN.parent, os.O_PATH | os.O_DIRECTORY)
-    entries = list(os.scandir(RUN.parent))
-    libc.mount("tmpfs", str(RUN.parent), "tmpfs")
-    os.chmod(RUN.parent, 0o755)
+    run = os.path.dirname(RUN)
+    old = os.open(run, os.O_PATH | os.O_DIRECTORY)
+    entries = list(os.scandir(run))
+    libc.mount("tmpfs", run, "tmpfs")
+    os.chmod(run, 0o755)
     for entry in entries:
-        if entry.name not in (RUN.name, NETNS.name):
+        if entry.path not in (RUN, NETNS):
             with suppress(OSError):  # what a user may not see stays unseen
-                _bind(f"/proc/self/fd/{old}/{entry.name}", RUN.parent / entry.name)
-    RUN.mkdir(mode=0o700)
-    libc.mount(f"/proc/self/fd/{home}", str(RUN), flags=libc.MS_BIND)
+                _bind(f"/proc/self/fd/{old}/{entry.name}", entry.path)
+    os.mkdir(RUN, 0o700)
+    libc.mount(f"/proc/self/fd/{home}", RUN, flags=libc.MS_BIND)
 
 
-def _bind(source: str, target: Path) -> None:
+def _bind(source: str, target: str) -> None:
     if os.path.islink(source):
-        target.symlink_to(os.readlink(source))
+        os.symlink(os.readlink(source), target)
         return
-    target.mkdir() if os.path.isdir(source) else target.touch()
-    libc.mount(source, str(target), flags=libc.MS_BIND | libc.MS_REC)
+    os.mkdir(target) if os.path.isdir(source) else _write(target, "")
+    libc.mount(source, target, flags=libc.MS_BIND | libc.MS_REC)
 
 
 def _refused(step: str, code: int) -> LabError:

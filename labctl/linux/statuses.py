@@ -20,8 +20,9 @@ ENDING = b"state=ending"
 def claim(place: Place, node: str, service: str, digest: str) -> int:
     """A new status file, locked, in the place of whatever was left of an older one. Raises OSError."""
     path = place.status(node, service)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with suppress(FileNotFoundError):
+        os.unlink(path)
     fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     fcntl.flock(fd, fcntl.LOCK_EX)
     os.write(fd, f"state=waiting digest={digest}\n".encode())
@@ -44,7 +45,7 @@ def read(place: Place, node: str, service: str) -> Report | None:
 def every(place: Place, node: str) -> list[Report]:
     """What is known of all services of a node."""
     folder = place.status(node, "")
-    names = os.listdir(folder) if folder.is_dir() else []
+    names = os.listdir(folder) if os.path.isdir(folder) else []
     return [report for name in names if (report := read(place, node, name))]
 
 
@@ -63,10 +64,11 @@ def withdraw(place: Place, node: str, service: str) -> None:
 def forget(place: Place, node: str, service: str) -> None:
     """Removes what is known of a service. Raises OSError."""
     path = place.status(node, service)
-    path.unlink(missing_ok=True)
-    for folder in (path.parent, path.parent.parent):
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+    for folder in (os.path.dirname(path), place.statuses):
         with suppress(OSError):  # there are others in it
-            folder.rmdir()
+            os.rmdir(folder)
 
 
 def _is_locked(fd: int) -> bool:

@@ -10,11 +10,11 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from labctl.errors import LabError
 from labctl.linux import libc, names
-from labctl.linux.place import RUN, Place
+from labctl.linux.entrance import RUN
+from labctl.linux.place import Place
 from labctl.record import REMEDY, Record, dumps, loads
 from labctl.state import HOST, File, Namespace, Service, State
 
@@ -30,50 +30,51 @@ def labs() -> list[str]:
         return []
 
 
-def contents(place: Place) -> list[Path]:
+def contents(place: Place) -> list[str]:
     """What is in a lab's folder, but for a record that was not finished."""
-    return [entry for entry in _entries(place.directory) if entry.name != NEW]
+    return [name for name in _names(place.directory) if name != NEW]
 
 
 def load(lab: str) -> Record | None:
     """Raises LabError where there is a record that this version cannot use."""
-    path = RUN / lab / RECORD
+    path = f"{RUN}/{lab}/{RECORD}"
     found = text(lab)
-    record = loads(found, str(path)) if found or has_record(lab) else None
+    record = loads(found, path) if found or has_record(lab) else None
     if record and record.lab != lab:
         raise LabError(f"{path} is the record of the lab {record.lab}", REMEDY)
     return record
 
 
 def has_record(lab: str) -> bool:
-    return os.path.exists(RUN / lab / RECORD)
+    return os.path.exists(f"{RUN}/{lab}/{RECORD}")
 
 
 def text(lab: str) -> str:
     """A lab's record as it is; empty when there is none."""
     try:
-        return (RUN / lab / RECORD).read_text(errors="replace")
+        with open(f"{RUN}/{lab}/{RECORD}", errors="replace") as file:
+            return file.read()
     except (FileNotFoundError, PermissionError):  # the latter: root's labs, and this user has none
         return ""
 
 
 def save(record: Record) -> None:
     """Whole or not at all: a reader, or a crash, never meets half a record. Raises OSError."""
-    folder = RUN / record.lab
-    new = folder / NEW
+    folder = f"{RUN}/{record.lab}"
+    new, path = f"{folder}/{NEW}", f"{folder}/{RECORD}"
     try:
-        new.unlink(missing_ok=True)  # whoever put a link there
-        with new.open("x") as file:
+        _unlink_if_there(new)  # whoever put a link there
+        with open(new, "x") as file:
             file.write(dumps(record))
-        new.replace(folder / RECORD)
+        os.replace(new, path)
     except OSError as error:
-        new.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(folder / RECORD)) from error
+        _unlink_if_there(new)
+        raise OSError(error.errno, error.strerror, path) from error
 
 
 def forget(place: Place) -> None:
     """From here on there is no such lab; what its folder still has are files."""
-    (place.directory / RECORD).unlink(missing_ok=True)
+    _unlink_if_there(f"{place.directory}/{RECORD}")
 
 
 def prepare(place: Place) -> None:
@@ -102,7 +103,7 @@ def erase(place: Place) -> None:
         _remove(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry)
 
 
-def _remove(folder: str | Path) -> None:
+def _remove(folder: str) -> None:
     """Removes a folder, whatever services made in it: those inside are brought up to its own level, one after the
     other, for they may be nested deeper than a recursion (shutil.rmtree) or a path can go. Raises OSError."""
     top = os.open(folder, FOLDER)
@@ -144,20 +145,20 @@ def tidy(place: Place, wanted: State) -> None:
     with_files = {item.node for item in wanted.items if isinstance(item, File)}
     logs = {place.log(item.node, item.name) for item in wanted.items if isinstance(item, Service)}
     running = {item.node for item in wanted.items if isinstance(item, Service)}
-    for parent, owners in ((Path(place.etcs), with_files), (place.scratch(HOST).parent, running)):
-        for folder in _entries(parent):
-            if folder.name not in owners:
-                _remove(folder)
-    for log in _entries(place.log("", "").parent):
-        if log not in logs:
-            log.unlink()
+    for parent, owners in ((place.etcs, with_files), (place.scratches, running)):
+        for name in _names(parent):
+            if name not in owners:
+                _remove(f"{parent}/{name}")
+    for name in _names(place.logs):
+        if (log := f"{place.logs}/{name}") not in logs:
+            os.unlink(log)
     known = {place.status(item.node, item.name) for item in wanted.items if isinstance(item, Service)}
-    for folder in _entries(place.status(HOST, "").parent):
-        for status in _entries(folder):
-            if status not in known:
-                status.unlink()
-        _prune(folder)
-    for folder in (Path(place.etcs), place.scratch(HOST).parent, place.log("", "").parent, place.status("", "")):
+    for node in _names(place.statuses):
+        for name in _names(f"{place.statuses}/{node}"):
+            if (status := place.status(node, name)) not in known:
+                os.unlink(status)
+        _prune(f"{place.statuses}/{node}")
+    for folder in (place.etcs, place.scratches, place.logs, place.statuses):
         _prune(folder)
     named = {item.netns for item in wanted.items if isinstance(item, Namespace)}
     for link in names.links(place):
@@ -168,18 +169,24 @@ def tidy(place: Place, wanted: State) -> None:
             os.unlink(mount)
 
 
-def _entries(folder: Path) -> list[Path]:
+def _names(folder: str) -> list[str]:
     """What is in a folder; nothing where it is none, or has just gone."""
     try:
-        return list(folder.iterdir())
+        return os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
         return []
 
 
+def _unlink_if_there(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+
+
 def sweep() -> None:
     """Removes folders that a killed labctl made and put nothing into, unless somebody is at work in one."""
-    for folder in _entries(RUN) if os.access(RUN, os.W_OK) else ():
-        if folder.is_dir() and not contents(Place(folder.name)):
+    for lab in _names(RUN) if os.access(RUN, os.W_OK) else ():
+        folder = f"{RUN}/{lab}"
+        if os.path.isdir(folder) and not contents(Place(lab)):
             with suppress(BlockingIOError), _locked(folder, None):
                 _prune(folder)
     _prune(RUN)
@@ -189,7 +196,7 @@ def sweep() -> None:
 @contextmanager
 def lab_lock(lab: str, waiting: Callable[[], None]) -> Iterator[None]:
     """One labctl at a time on a lab. Makes the lab's folder, and removes it again if nothing was put in it."""
-    folder = RUN / lab
+    folder = f"{RUN}/{lab}"
     try:
         with _locked(folder, waiting):
             try:
@@ -208,7 +215,7 @@ def machine_lock() -> Iterator[None]:
 
 
 @contextmanager
-def _locked(folder: Path, waiting: Callable[[], None] | None) -> Iterator[None]:
+def _locked(folder: str, waiting: Callable[[], None] | None) -> Iterator[None]:
     """Waits for a lock that is taken; without `waiting` raises BlockingIOError instead."""
     fd = _lock(folder, waiting)
     try:
@@ -217,7 +224,7 @@ def _locked(folder: Path, waiting: Callable[[], None] | None) -> Iterator[None]:
         os.close(fd)
 
 
-def _lock(folder: Path, waiting: Callable[[], None] | None) -> int:
+def _lock(folder: str, waiting: Callable[[], None] | None) -> int:
     while True:
         fd = _folder(folder)
         try:
@@ -234,24 +241,24 @@ def _lock(folder: Path, waiting: Callable[[], None] | None) -> int:
         os.close(fd)
 
 
-def _folder(folder: Path) -> int:
+def _folder(folder: str) -> int:
     """Opens a folder, which is made if need be; what else has its name, a link to one included, is refused."""
     while True:
         try:
             for each in dict.fromkeys((RUN, folder)):
                 with suppress(FileExistsError):
-                    each.mkdir(mode=0o700)
+                    os.mkdir(each, 0o700)
             return os.open(folder, FOLDER)
         except NotADirectoryError:
             raise LabError(f"{folder} is no folder", "It is not labctl's, and was left alone; remove it.") from None
         except FileNotFoundError:  # another labctl has just removed it, empty
-            if not RUN.parent.is_dir():
+            if not os.path.isdir(os.path.dirname(RUN)):
                 raise
 
 
-def _prune(folder: Path) -> None:
+def _prune(folder: str) -> None:
     """Removes an empty folder, and a record in it that was not finished."""
     with suppress(OSError):  # in use, or already gone
-        if [entry.name for entry in folder.iterdir()] == [NEW]:
-            (folder / NEW).unlink()
-        folder.rmdir()
+        if os.listdir(folder) == [NEW]:
+            os.unlink(f"{folder}/{NEW}")
+        os.rmdir(folder)

@@ -122,9 +122,9 @@ class Supervision:
             "environment": dict(service.environment) | own,
             "netns": "" if place.on_machine(service.node) else netns,
             "etc": place.etc(service.node),
-            "log": str(place.log(service.node, service.name)),
+            "log": place.log(service.node, service.name),
             "descriptors": SOFT_LIMIT,
-            "folder": str(place.scratch(service.node)),
+            "folder": place.scratch(service.node),
             "working_dir": service.working_dir,
             "user": service.user,
             "restart": service.restart,
@@ -136,11 +136,11 @@ class Supervision:
 
 def _make_folders(place: Place, service: Service) -> None:
     """Those of its log and where it starts; in the latter other users may write, as in /tmp."""
-    place.log(service.node, service.name).parent.mkdir(parents=True, exist_ok=True)
+    os.makedirs(place.logs, exist_ok=True)
     scratch = place.scratch(service.node)
-    if not scratch.is_dir():
-        scratch.mkdir(parents=True, exist_ok=True)
-        scratch.chmod(0o1777)
+    if not os.path.isdir(scratch):
+        os.makedirs(scratch, exist_ok=True)
+        os.chmod(scratch, 0o1777)
 
 
 def _become(lab: str, parent: int, data: int, told: int, claims: Sequence[int], marks: Mapping[str, str]) -> None:

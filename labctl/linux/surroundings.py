@@ -19,8 +19,8 @@ from labctl.interference import networks_in_order
 from labctl.linux import rtnetlink as rt
 from labctl.linux import store
 from labctl.linux.capacity import limits
+from labctl.linux.entrance import RUN
 from labctl.linux.netlink import Socket
-from labctl.linux.place import RUN
 from labctl.linux.readings import number, output, text
 
 SERVICES = frozenset({"firewalld", "dockerd", "NetworkManager", "systemd-network"})  # the kernel cuts at 15 characters
@@ -53,8 +53,8 @@ def host(root: bool) -> Host:
         tuple(_routes()),
         limits().neighbours,
         limits().backlog,
-        _file_system(str(RUN)),
-        not root or os.access(next(path for path in (RUN, *RUN.parents) if path.is_dir()), os.W_OK | os.X_OK),
+        _file_system(RUN),
+        not root or os.access(next(filter(os.path.isdir, (RUN, *map(str, Path(RUN).parents)))), os.W_OK | os.X_OK),
         tuple(_damaged()),
     )
 
@@ -146,8 +146,8 @@ def _veth_unmanaged() -> bool:
 
 def _files(folders: tuple[str, ...], pattern: str) -> Iterator[tuple[str, str]]:
     for folder in folders:
-        for path in sorted(Path(folder).rglob(pattern)):
-            yield str(path), text(path)
+        for path in sorted(map(str, Path(folder).rglob(pattern))):
+            yield path, text(path)
 
 
 def _routes() -> Iterator[HostRoute]:

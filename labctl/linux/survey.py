@@ -5,18 +5,18 @@ from __future__ import annotations
 from _socket import AF_INET, AF_INET6
 from collections.abc import Collection, Sequence
 from ipaddress import ip_address, ip_network
-from pathlib import Path
 
 from labctl.conflicts import HostRoute, Refused, Site
 from labctl.fields import replace
 from labctl.linux import names, nft, ports
 from labctl.linux import rtnetlink as rt
 from labctl.linux.place import ETC_NETNS, NETNS, Namespaces, Place, has_etc
+from labctl.linux.readings import text
 from labctl.state import HOST, Published, Resolver
 from labctl.written import IPAddress
 
 RT_TABLE_LOCAL = 255
-RESOLV_CONF = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))  # the second: behind 127.0.0.53
+RESOLV_CONF = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")  # the second: behind 127.0.0.53
 
 
 def survey(place: Place, table: str, with_ports: bool) -> Site:
@@ -57,11 +57,8 @@ def resolver() -> Resolver:
     return next((found for found in read if found.nameservers), read[0])
 
 
-def _resolver(path: Path) -> Resolver:
-    try:
-        lines = [line.split() for line in path.read_text(errors="replace").splitlines()]
-    except OSError:
-        return Resolver()
+def _resolver(path: str) -> Resolver:
+    lines = [line.split() for line in text(path).splitlines()]
     said = [(words[0], words[1:]) for words in lines if len(words) > 1]
     servers = [_address(words[0]) for key, words in said if key == "nameserver"]
     search = [words for key, words in said if key == "search"]
@@ -72,9 +69,9 @@ def _resolver(path: Path) -> Resolver:
     )
 
 
-def _address(text: str) -> IPAddress | None:
+def _address(written: str) -> IPAddress | None:
     """A nameserver as resolv.conf(5) writes it, without its zone; None where it is no address."""
     try:
-        return ip_address(text.partition("%")[0])
+        return ip_address(written.partition("%")[0])
     except ValueError:
         return None

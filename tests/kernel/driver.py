@@ -19,7 +19,8 @@ from kernel.view import network
 from labctl import lab, removal
 from labctl.fields import replace
 from labctl.linux import libc, machine, processes, services, store
-from labctl.linux.place import RUN, Namespaces, Place
+from labctl.linux.entrance import RUN
+from labctl.linux.place import Namespaces, Place
 from labctl.linux.thread import in_thread
 from labctl.record import Record, loads
 from labctl.shell import shell
@@ -80,7 +81,7 @@ def rows(state: State) -> dict[str, str]:
 def again(text: str, isolated: bool, numbers: str) -> list[str]:
     """A lab built from nothing with numbers that were given out before: those of the record `numbers`."""
     record = replace(loads(numbers, NAME), state=State(), rules_as_listed="", found={})
-    for folder in (RUN, RUN / NAME):
+    for folder in (Path(RUN), Path(RUN, NAME)):
         folder.mkdir(mode=0o700)
     store.save(record)
     return up(text, isolated)
@@ -88,7 +89,7 @@ def again(text: str, isolated: bool, numbers: str) -> list[str]:
 
 def record() -> str:
     """The running lab's record, as it is written."""
-    return (RUN / NAME / "lab.json").read_text()
+    return Path(RUN, NAME, "lab.json").read_text()
 
 
 def down() -> bool:
@@ -140,7 +141,7 @@ def _files() -> Iterator[str]:
         if folder == "/run":
             folders[:] = [name for name in folders if name not in ("scratch", "etc")]
         for path in (Path(folder, name) for name in (*folders, *files)):
-            content = path.read_text() if path.parent.parent == RUN / NAME / "etc" else ""
+            content = path.read_text() if path.parent.parent == Path(RUN, NAME, "etc") else ""
             target = os.readlink(path) if path.is_symlink() else ""
             yield f"{path} {path.lstat().st_mode:o} {target or content}"
 

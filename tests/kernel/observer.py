@@ -43,7 +43,7 @@ def by_hand(file: str, script: str) -> tuple[State, State, State]:
 
 def adopt(place: Place, namespace: Namespace) -> None:
     """Shows what `ip netns add` and the script made where labctl keeps it; services may still be on their way in."""
-    named, ours = NETNS / namespace.netns, Path(place.mount(namespace.node))
+    named, ours = Path(NETNS, namespace.netns), Path(place.mount(namespace.node))
     ours.parent.mkdir(parents=True, exist_ok=True)
     if namespace.same_as:
         ours.symlink_to(place.leads_to(namespace.same_as))

@@ -51,15 +51,19 @@ def decode(text: bytes, file: str) -> str:
         bad = error.start + len(text) - len(error.object)  # the codec does not count the mark
         message = f"not UTF-8 text (byte {bad} is 0x{text[bad]:02x}); save the file as UTF-8"
         raise TopologyError([problem_at(text[:bad].decode("utf-8-sig", "replace"), file, message)]) from None
-    if strange := UNPRINTABLE.search(source):
+    if not _is_printable(source) and (strange := re.search(UNPRINTABLE, source)):
         message = f"a control character (U+{ord(strange[0]):04X}) cannot be in YAML; remove it"
         raise TopologyError([problem_at(source[: strange.start()], file, message)])
     return source
 
 
+def _is_printable(source: str) -> bool:
+    return source.replace("\n", "").replace("\r", "").replace("\t", "").isprintable()
+
+
 def refuse_directives(source: str, file: str) -> None:
     """No '%' line before the document: libyaml compares every %TAG with every other, for minutes if need be."""
-    found = CONTENT.search(source)
+    found = re.search(CONTENT, source) if "%" in source else None
     if found and found[1] == "%":
         message = "a line that starts with '%' is a YAML directive; remove it, topologies need none"
         raise TopologyError([problem_at(source[: found.start(1)], file, message)])
@@ -67,7 +71,8 @@ def refuse_directives(source: str, file: str) -> None:
 
 def leftover(source: str, end: Any, file: str) -> list[Problem]:
     """The problem with anything but comments after the document, which ends at the mark `end`."""
-    found = AFTERWARDS.search(source[end.index :])
+    rest = source[end.index :]
+    found = re.search(AFTERWARDS, rest) if rest.strip(" \t\n\r") else None
     if not found:
         return []
     before = source[: end.index + found.start(1)]
@@ -145,15 +150,16 @@ def plain(text: str, most: int = 40) -> str:
 
 def problem_at(before: str, file: str, message: str) -> Problem:
     """A problem with what follows the text `before`."""
-    lines = BREAK.split(before)
+    lines = re.split(BREAK, before)
     return Problem(file, len(lines), len(lines[-1]) + 1, message)
 
 
-UNPRINTABLE = re.compile("[\0-\x08\v\f\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
-BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # what ends a line to libyaml
+# Compiled when they are used: a file that is all right needs none of them.
+UNPRINTABLE = "[\0-\x08\v\f\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]"
+BREAK = "\r\n|[\n\r\x85\u2028\u2029]"  # what ends a line to libyaml
 START = "(?:^|(?<=[\n\r\x85\u2028\u2029]))[ \t]*"
-CONTENT = re.compile(START + "([^ \t\n\r\x85\u2028\u2029#])")
-AFTERWARDS = re.compile(START + r"(?!\.\.\.\s)([^ \t\n\r\x85\u2028\u2029#])")
+CONTENT = START + "([^ \t\n\r\x85\u2028\u2029#])"
+AFTERWARDS = START + r"(?!\.\.\.\s)([^ \t\n\r\x85\u2028\u2029#])"
 
 WORDS: dict[str, Scalar] = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
 WORDS |= {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}

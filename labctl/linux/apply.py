@@ -87,6 +87,7 @@ class Worker:
             self._one(op)
             self._count(op)
             report(op)
+        self._namespaces.sysctls.close()  # takes a grace period, and what was posted is under way
         self._outbox.finish()
 
     def _one(self, op: Op) -> None:

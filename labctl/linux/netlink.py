@@ -35,6 +35,7 @@ GONE = {  # what is to be removed may have gone by itself:
 }
 
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence number, port
+FLAGS, FLAGS_AT, SEQUENCE, SEQUENCE_AT = struct.Struct("=H"), 6, struct.Struct("=I"), 8
 ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length with this header, type
 U32 = struct.Struct("=HHI")
 
@@ -118,11 +119,13 @@ class Socket:
     def _send(self, messages: Sequence[bytes], offset: int) -> list[Refusal]:
         first = self._sequence + 1
         self._sequence += len(messages)
-        datagram = bytearray()
+        datagram = bytearray(b"".join(messages))
+        start = last = 0
         for number, message in enumerate(messages, first):
-            length, type_, flags, _, port = HEADER.unpack_from(message)
-            flags |= NLM_F_ACK if number == self._sequence else 0  # errors come back for every one of them anyway
-            datagram += HEADER.pack(length, type_, flags, number, port) + message[HEADER.size :]
+            SEQUENCE.pack_into(datagram, start + SEQUENCE_AT, number)
+            last, start = start, start + len(message)
+        (flags,) = FLAGS.unpack_from(datagram, last + FLAGS_AT)
+        FLAGS.pack_into(datagram, last + FLAGS_AT, flags | NLM_F_ACK)  # errors come back for every one of them anyway
         self._socket.send(datagram)
         refusals = []
         for type_, flags, sequence, message in self._receive(self._sequence):

@@ -26,9 +26,9 @@ ERRORS = {  # that the binding looks up in modules of PyYAML when it is imported
 
 
 def _small() -> ModuleType:
-    """PyYAML as far as it is used here. All of it where that is imported anyway, or was built without libyaml, or is
-    made otherwise than ERRORS knows."""
-    spec = find_spec("yaml")
+    """PyYAML as far as it is used here. All of it in a process that is not labctl's own, where somebody else may want
+    it; and where it is imported anyway, was built without libyaml, or is made otherwise than ERRORS knows."""
+    spec = find_spec("yaml") if "labctl.cli" in sys.modules else None
     if not spec or "yaml" in sys.modules:
         return import_module("yaml")
     package = ModuleType("yaml")
@@ -39,7 +39,7 @@ def _small() -> ModuleType:
     except (ImportError, AttributeError):
         pass
     finally:
-        del sys.modules["yaml"]  # whoever asks for PyYAML gets all of it
+        del sys.modules["yaml"]
     return import_module("yaml")
 
 

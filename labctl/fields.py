@@ -35,7 +35,7 @@ else:
         return type(instance)(**{name: getattr(instance, name) for name in names} | changes)
 
 
-TELLING = 2  # fields that a hash is made of: for our classes they tell almost all values apart, at a third of the time
+TELLING = 2  # fields that a hash is made of, the first that take part in it: at a third of the time of all
 
 
 class _Field:

@@ -25,7 +25,7 @@ def locate(file: str) -> str:
     if exists(file):
         return file  # a directory, which whoever reads it can say better
     hint = did_you_mean(name, names(), f"the shipped topologies are {', '.join(names())}")
-    raise UsageError(f"{file}: no such file, nor a shipped topology{hint}")
+    raise UsageError(f"{file or repr(file)}: no such file, nor a shipped topology{hint}")
 
 
 def names() -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
-from labctl.fields import dataclass, replace
+from labctl.fields import dataclass, field, replace
 
 HOST = "host"
 LAB = re.compile(r"[a-z0-9][a-z0-9_.-]{0,31}")  # a lab's name is also a folder's
@@ -190,8 +190,8 @@ class Published:
     """A port of the host that leads to one of a node."""
 
     node: str
-    protocol: str  # tcp or udp
-    host_ip: IPv4Address | IPv6Address  # unspecified: all of that version
+    protocol: str = field(hash=False)  # tcp or udp
+    host_ip: IPv4Address | IPv6Address = field(hash=False)  # unspecified: all of that version
     host_port: int
     ip: IPv4Address | IPv6Address  # of the node; IPv4 also for an IPv6 address of the host, where the node has no other
     port: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import cached_property
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labctl import fields
+from labctl.state import Published
 
 
 def made(module: Any) -> list[Any]:
@@ -50,6 +52,12 @@ def made(module: Any) -> list[Any]:
         a: int = 1
 
     return [Point, Partial, Version, Empty, Loose]
+
+
+def test_ports_of_a_node_have_hashes_of_their_own() -> None:
+    """Or sets of them take time with the square."""
+    here, there = ip_address("0.0.0.0"), ip_address("10.0.0.2")
+    assert len({hash(Published("web", "tcp", here, port, there, port)) for port in range(1000)}) == 1000
 
 
 OURS, THEIRS = made(fields), made(dataclasses)

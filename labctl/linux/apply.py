@@ -62,10 +62,12 @@ class Worker:
         self._outbox = Outbox(namespaces, progress, self._error)
         self._loading: tuple[Op, nft.Load] | None = None
         self._holding: tuple[Op, Popen[bytes]] | None = None
+        self._table = ""  # of the rules that were loaded
         self.listing: Callable[[], str] | None = None  # waits for the lab's table as nft lists it, if it was loaded
 
     def perform(self, plan: Plan, report: Report) -> None:
-        """Raises KernelError at the first refusal (what came before it is done) and Interrupted when told to stop."""
+        """Raises KernelError at the first refusal (what came before it is done, and maybe some of what comes after it),
+        and Interrupted when told to stop."""
         if sum(isinstance(op.item, Link) for op in plan) >= MANY:
             self._outbox.last = (BRIDGES_UP,) if any(map(_brings_ipv6, plan)) else (BRIDGES_UP, PORTS_UP)
         try:
@@ -76,6 +78,9 @@ class Worker:
                 self._loaded()
             finally:
                 self._held()
+        if self._table:
+            self._namespaces.enter(HOST)
+            self.listing = nft.Listing(self._table).finish
 
     def _walk(self, plan: Plan, report: Report) -> None:
         removing = True
@@ -200,8 +205,8 @@ class Worker:
             self._loading = None
             if complaint := load.finish():
                 raise self._error(op, errno.EINVAL, complaint)
+            self._table = op.item.table if isinstance(op.item, Ruleset) else ""
             self._namespaces.enter(HOST)
-            self.listing = nft.Listing(op.item.table).finish if isinstance(op.item, Ruleset) else None
             self._try(op, lambda: conntrack.forget(*stale(*_texts(op))))
 
     def _held(self) -> None:
@@ -236,8 +241,13 @@ class Worker:
 
 def _brings_ipv6(op: Op) -> bool:
     """Whether a node gets IPv6: an interface with its link-local address wants the other end's carrier at once."""
-    item = op.item
-    return isinstance(item, Sysctl) and item.value == "0" and item.name.endswith(".disable_ipv6")
+    match op.item:
+        case Address(node, _, interface):
+            return node != HOST and interface.version == 6
+        case Sysctl(_, name, value):
+            return value == "0" and name.endswith(".disable_ipv6")
+        case _:
+            return False
 
 
 def _texts(op: Op) -> tuple[str, str]:

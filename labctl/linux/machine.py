@@ -119,19 +119,35 @@ def apply(
         done(op)
     starting = {op.item: op for op in plan if isinstance(op, Add) and isinstance(op.item, Service)}
 
-    def kernel() -> Callable[[], str] | None:
-        with Namespaces(place) as namespaces:
-            worker = Worker(namespaces, record.names, _indexes(plan, record), restore, progress)
-            worker.perform(rest, report)
-            return worker.listing
-
     if not starting:
-        listing = in_thread(kernel, progress.look) if rest else None
+        listing = _walk(rest, place, record, restore, report, progress)
         return listing() if listing else None
     with Supervision(place, list(starting)) as supervision:
-        listing = in_thread(kernel, progress.look) if rest else None
-        supervision.start(lambda service: done(starting[service]), unready)
-    return listing() if listing else None
+        listing = _walk(rest, place, record, restore, report, progress)
+        try:
+            supervision.start(lambda service: done(starting[service]), unready)
+        finally:
+            listed = listing() if listing else None
+    return listed
+
+
+def _walk(
+    plan: Plan,
+    place: Place,
+    record: Record,
+    restore: dict[str, str],
+    report: Callable[[Op], None],
+    progress: Progress,
+) -> Callable[[], str] | None:
+    """The kernel's part of a plan. Answers what waits for the lab's table as nft lists it, if it was loaded."""
+
+    def work() -> Callable[[], str] | None:
+        with Namespaces(place) as namespaces:
+            worker = Worker(namespaces, record.names, _indexes(plan, record), restore, progress)
+            worker.perform(plan, report)
+            return worker.listing
+
+    return in_thread(work, progress.look) if plan else None
 
 
 def _indexes(plan: Plan, record: Record) -> Indexes:

@@ -126,7 +126,11 @@ class _Process:
         unheard = (os.POSIX_SPAWN_OPEN, 3 - heard, "/dev/null", os.O_WRONLY, 0)
         try:
             self._pid = os.posix_spawnp("nft", ["nft", "-s", *words], os.environ, file_actions=[*streams, unheard])
-        except (FileNotFoundError, PermissionError):
+        except OSError as error:
+            os.close(self._script)
+            os.close(self._output)
+            if not isinstance(error, (FileNotFoundError, PermissionError)):
+                raise
             raise LabError("nft is not installed", "Install it: apt-get install nftables") from None
         finally:
             os.close(script)

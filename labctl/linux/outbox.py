@@ -38,15 +38,16 @@ class Outbox:
         self._later: dict[str, Batch] = {PORTS_UP: [], BRIDGES_UP: []}
         self._courier: _Courier | None = None
         self.last: Sequence[str] = ()  # which of PORTS_UP and BRIDGES_UP wait until all else is done
-        self.unsent = 0.0  # of the effort of what waits
+        self._number = 0  # of the messages that wait, those that come last included
+        self.unsent = 0.0  # of the effort of these
 
     def put(self, op: Op, node: str, message: bytes) -> None:
         """Raises KernelError where the kernel refused what left before."""
-        if node in (PORTS_UP, BRIDGES_UP):
-            if node in self.last:
-                self._later[node].append((op, message))
-                return
-            node = HOST
+        self._number += 1
+        if node in self.last:
+            self._later[node].append((op, message))
+            return
+        node = HOST if node in (PORTS_UP, BRIDGES_UP) else node
         queue = self._waiting.setdefault(node, [])
         queue.append((op, message))
         if node == HOST and len(queue) >= WAVE and isinstance(op, Add):
@@ -62,16 +63,19 @@ class Outbox:
             self._courier.join()
             self._courier = None
         waiting, self._waiting = self._waiting, {}
-        self._count(waiting)
         for node in sorted(waiting, key=lambda node: node != HOST):
             heed()
             self._send(node, waiting[node])
+            self._count(waiting[node])
 
     def finish(self) -> None:
         """Sends everything."""
         self.flush()
         if last := [*self._later[BRIDGES_UP], *self._later[PORTS_UP]]:
             self._send(HOST, last)
+            self._count(last)
+        self._progress.done += self.unsent
+        self.unsent = 0.0
 
     def close(self) -> None:
         """Whatever still waits is forgotten."""
@@ -81,12 +85,13 @@ class Outbox:
     def _post(self) -> None:
         self._namespaces.socket(HOST)  # made here, where the way into the namespace is
         self._courier = self._courier or _Courier(lambda batch: self._send(HOST, batch))
-        self._count({HOST: self._waiting[HOST]})
-        self._courier.send(self._waiting.pop(HOST))
+        batch = self._waiting.pop(HOST)
+        self._courier.send(batch)
+        self._count(batch)  # a little early: only one thread counts
 
-    def _count(self, leaving: dict[str, Batch]) -> None:
-        number = sum(map(len, leaving.values()))
-        share = self.unsent * number / max(number + sum(map(len, self._waiting.values())), 1)
+    def _count(self, sent: Batch) -> None:
+        share = self.unsent * len(sent) / self._number
+        self._number -= len(sent)
         self.unsent -= share
         self._progress.done += share
 

@@ -10,7 +10,6 @@ from functools import cached_property
 from labctl.fields import dataclass, field
 from labctl.linux import libc
 from labctl.linux.entrance import RUN, WHOEVERS
-from labctl.linux.limits import raise_fd_limit
 from labctl.linux.sysctls import OfMany
 from labctl.state import HOST
 
@@ -143,7 +142,6 @@ class Namespaces:
         self.sysctls = OfMany()  # of the namespace that was entered last
         self._fds: dict[str, int] = {}
         self._sockets: dict[str, Socket] = {}
-        raise_fd_limit()
 
     def __enter__(self) -> Namespaces:
         return self

@@ -37,9 +37,11 @@ _inside: list[tuple[int, str]] = []  # the lock of this process and the user's f
 
 
 def home() -> str:
-    """The folder of the user's labs."""
+    """The folder of the user's labs. However it is written, it is one text: the holder is known by it."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    return f"{runtime}/labctl" if runtime.startswith("/") else f"/tmp/labctl-{os.getuid()}"
+    if not runtime.startswith("/"):
+        return f"/tmp/labctl-{os.getuid()}"
+    return "/".join(["", *(step for step in runtime.split("/") if step not in ("", ".")), "labctl"])
 
 
 def admit() -> bool:

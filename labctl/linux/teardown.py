@@ -44,8 +44,9 @@ def teardown(record: Record, place: Place, restorable: Callable[[], dict[str, st
         """What nobody needs any more, while the kernel takes the links away."""
         with _noting("names in /run/netns and /etc/netns", failures):
             _unname(place)
-        with _noting(place.etcs, failures):
-            store.erase_etc(place)
+        if not failures:  # or somebody may still read them
+            with suppress(OSError):  # whatever it is, it goes, or is told of, with the rest of the folder
+                store.erase_etc(place)
 
     steps: tuple[tuple[str, float, Step], ...] = (
         ("ending processes", processes, lambda: _end(record, place, ended)),

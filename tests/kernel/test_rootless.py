@@ -248,6 +248,15 @@ def test_where_user_namespaces_are_switched_off(user: Machine) -> None:
         assert "User namespaces are switched off here" in doctor.stdout
 
 
+def test_a_runtime_folder_written_otherwise_is_the_same(user: Machine) -> None:
+    user.up("two-containers")
+    otherwise = f"user env XDG_RUNTIME_DIR=/run//user/./{USER}/ python3 -P -m labctl"
+    assert "two-containers" in user.ok(f"{otherwise} ps")
+    user.ok(f"{otherwise} up two-containers")  # which ends what is left of a holder that it does not know
+    assert user.ok("labctl exec container1 -- hostname") == "container1\n"
+    user.ok(f"{otherwise} down")
+
+
 def test_without_a_runtime_folder(user: Machine) -> None:
     """As after su(1), or for a service: a folder of the user's in /tmp."""
     user.ok("mount -t tmpfs -o mode=1777 tmpfs /tmp")

@@ -39,6 +39,8 @@ CHANGING = {
     r"( |\t)+": " ",
 }
 
+COMING = re.compile(r"^(?!lo ).* UNKNOWN ", re.MULTILINE)  # a carrier of which the kernel tells a moment later
+
 
 def title(chapter: str) -> str:
     return chapter.splitlines()[0].removeprefix("## ")
@@ -59,6 +61,8 @@ def printed(machine: Machine, command: str) -> str:
     """What a command prints, errors included. What it starts in the background is there when it returns."""
     if command.startswith("cat "):
         wait_until(lambda: len(machine.ok("cat /proc/net/packet").splitlines()) == 1)  # tcpdump has all it waits for
+    if "-brief address" in command:
+        wait_until(lambda: not COMING.search(machine.ok(command)))
     before = background(machine)
     output = machine.run(f"exec 2>&1; cd {SCRATCH}; {command}").stdout
     if command.endswith("&"):

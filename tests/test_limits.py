@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from labctl.desired import Context, desired
 from labctl.fields import replace
 from labctl.leases import Taken, lease
 from labctl.limits import Limits, Needs, needs, refusals, warnings
+from labctl.linux.limits import ROOM
 from labctl.record import Leases
 from labctl.state import State
 from labctl.topology import load
@@ -100,3 +104,14 @@ def test_warned(limits: Limits, what: str, remedy: str) -> None:
 @pytest.mark.parametrize("limits", [Limits(), Limits({4: 1200, 6: 0}, 599, 1300, 600, (50 << 20, 50 << 20), 200)])
 def test_enough_or_not_to_be_seen(limits: Limits) -> None:
     assert [*refusals(limits, ALL), *warnings(limits, ALL)] == []
+
+
+def test_descriptors_have_room_before_there_are_two_threads() -> None:
+    """The table does not grow while threads share it: each doubling would wait for RCU."""
+    tells = "next(line for line in open('/proc/self/status') if line.startswith('FDSize'))"
+    script = f"from labctl.linux.thread import in_thread; print(in_thread(lambda: {tells}))"
+    hard = f'ulimit -Hn; ulimit -n $(ulimit -Hn); {sys.executable} -c "{script}"'
+    most, size = subprocess.run(["sh", "-c", hard], capture_output=True, text=True, check=True).stdout.split("\n")[:2]
+    if most != "unlimited" and int(most) <= ROOM:
+        pytest.skip(f"here nobody may have {ROOM} open files")
+    assert int(size.split()[1]) > ROOM

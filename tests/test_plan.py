@@ -18,6 +18,7 @@ from obedient import carried_out
 from labctl.desired import Context, desired
 from labctl.fields import replace
 from labctl.leases import Taken, lease
+from labctl.linux.apply import brings_ipv6
 from labctl.plan import Add, Op, Remove, plan
 from labctl.record import Leases
 from labctl.shell import PROXY, script
@@ -134,3 +135,15 @@ def test_an_interface_whose_name_is_a_word_of_ip() -> None:
 if __name__ == "__main__":
     for folder in CASES:
         (folder / "plan.txt").write_text(printed(folder))
+
+
+@pytest.mark.parametrize(("subnet", "expected"), [("10.1.0.0/24", False), ("[10.1.0.0/24, 'fd00::/64']", True)])
+def test_who_waits_for_carriers_is_known_of_a_plan(subnet: str, expected: bool) -> None:
+    """Of one that makes nodes with IPv6, and of one that only gives them another network."""
+    one = (
+        f"bridges: {{br0: {{subnet: 10.9.0.0/24}}, br1: {{subnet: {subnet}}}}}\nnamespaces: {{a: {{networks: [br0]}}}}"
+    )
+    topologies = [load(text.encode(), "lab.yaml") for text in (one, one.replace("[br0]}", "[br0, br1]}"))]
+    states = [desired(topology, Context(lease(topology, Leases(), Taken()))) for topology in topologies]
+    assert any(map(brings_ipv6, plan(states[1], State()))) == expected
+    assert any(map(brings_ipv6, plan(states[1], states[0]))) == expected

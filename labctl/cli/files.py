@@ -49,29 +49,26 @@ def validate(files: Sequence[str], as_json: bool) -> int:
     return 2 if bad else 0
 
 
-def _text(path: str) -> str:
-    with open(path, encoding="utf-8") as file:
-        return file.read()
-
-
 def _count(things: Sequence[object], noun: str) -> str:
     return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
 
 
 def schema() -> None:
+    from labctl.document import read
     from labctl.shape import FILE
 
-    print(_text(FILE), end="")
+    print(read(FILE).decode(), end="")
 
 
 def init(template: str, output: str) -> None:
     """Writes a copy of a shipped topology; never over a file that exists."""
+    from labctl.document import read
     from labctl.shape import FILE
     from labctl.shipped import locate, names
 
     if template.removesuffix(".yaml") not in names():
         raise UsageError(f"no template '{template}'", f"There are: {', '.join(names())}.")
-    text = _text(locate(template)).replace("$schema=../labctl/schema.json", f"$schema={FILE}", 1)
+    text = read(locate(template)).decode().replace("$schema=../labctl/schema.json", f"$schema={FILE}", 1)
     if output == "-":
         print(text, end="")
         return

@@ -69,7 +69,7 @@ class Worker:
         """Raises KernelError at the first refusal (what came before it is done, and maybe some of what comes after it),
         and Interrupted when told to stop."""
         if sum(isinstance(op.item, Link) for op in plan) >= MANY:
-            self._outbox.last = (BRIDGES_UP,) if any(map(_brings_ipv6, plan)) else (BRIDGES_UP, PORTS_UP)
+            self._outbox.last = (BRIDGES_UP,) if any(map(brings_ipv6, plan)) else (BRIDGES_UP, PORTS_UP)
         try:
             self._walk(plan, report)
         finally:
@@ -239,7 +239,7 @@ class Worker:
             services.rename(self._namespaces.place, file.node, file.text.strip())
 
 
-def _brings_ipv6(op: Op) -> bool:
+def brings_ipv6(op: Op) -> bool:
     """Whether a node gets IPv6: an interface with its link-local address wants the other end's carrier at once."""
     match op.item:
         case Address(node, _, interface):

@@ -107,7 +107,7 @@ def _set_port(before: Port, after: Port, indexes: Indexes) -> Iterator[Message]:
     Up goes in a message of its own and last: the kernel would raise the interface before it reads how IPv6 addresses
     are made (net/core/rtnetlink.c, do_setlink). On the host it can wait until all else is done: every carrier that
     comes occupies RTNL, and a bridge that is up then looks at all of its ports (net/bridge/br_stp.c,
-    br_port_state_selection; 1000 nodes: 0.3 s).
+    br_port_state_selection; 1000 nodes: 0.2 s).
     """
     attributes: list[bytes] = []
     if before.mac != after.mac:

@@ -140,9 +140,10 @@ if __name__ == "__main__":
 @pytest.mark.parametrize(("subnet", "expected"), [("10.1.0.0/24", False), ("[10.1.0.0/24, 'fd00::/64']", True)])
 def test_who_waits_for_carriers_is_known_of_a_plan(subnet: str, expected: bool) -> None:
     """Of one that makes nodes with IPv6, and of one that only gives them another network."""
-    one = (
-        f"bridges: {{br0: {{subnet: 10.9.0.0/24}}, br1: {{subnet: {subnet}}}}}\nnamespaces: {{a: {{networks: [br0]}}}}"
-    )
+    one = f"""
+bridges: {{br0: {{subnet: {subnet}}}, br1: {{subnet: {subnet.replace("10.1", "10.2").replace("fd00", "fd01")}}}}}
+namespaces: {{a: {{networks: [br0]}}}}
+"""
     topologies = [load(text.encode(), "lab.yaml") for text in (one, one.replace("[br0]}", "[br0, br1]}"))]
     states = [desired(topology, Context(lease(topology, Leases(), Taken()))) for topology in topologies]
     assert any(map(brings_ipv6, plan(states[1], State()))) == expected

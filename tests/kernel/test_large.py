@@ -20,6 +20,7 @@ NEVER_READY = (
     MANY + "  slow: {networks: [br0], run: {main: {command: sleep 1000, ready: tcp 80, ready_timeout: 600}}}\n"
 )
 HASTY = Path(__file__).with_name("hasty.py")
+REFUSED = Path(__file__).with_name("refused.py")
 ERASED = "\r\x1b[K"
 
 
@@ -107,6 +108,20 @@ def test_ctrl_c_in_a_change_says_how_to_go_on(hasty: Machine) -> None:
     interrupt(running)
     assert f"The lab lab stays as it is now; 'labctl up {file}' goes on." in screen(hasty)
     assert len(json.loads(hasty.ok("labctl ps --json"))[0]["nodes"]) == 41
+
+
+@pytest.mark.parametrize("option", ["", "--isolated"], ids=["shared", "isolated"])
+def test_a_refusal_while_nodes_are_still_made(machine: Machine, option: str) -> None:
+    """It ends `up` as any other does, however far that has come meanwhile."""
+    file = machine.topology("lab", MANY.replace("count: 40", "count: 120"))
+    with machine.untouched():
+        done = machine.run(f"{sys.executable} -P {REFUSED} up {file} {option}")
+    assert done.status == 1
+    refused, reason, *_, last = done.stderr.splitlines()
+    assert refused.startswith("labctl: ip ")
+    assert " link add veth" in refused
+    assert reason == "  File exists (EEXIST)"
+    assert last == "The lab lab was removed again; nothing is left of it."
 
 
 def test_too_few_open_files_are_told_before_anything_is_touched(machine: Machine) -> None:

@@ -111,9 +111,10 @@ def test_ctrl_c_in_a_change_says_how_to_go_on(hasty: Machine) -> None:
 
 
 @pytest.mark.parametrize("option", ["", "--isolated"], ids=["shared", "isolated"])
-def test_a_refusal_while_nodes_are_still_made(machine: Machine, option: str) -> None:
+@pytest.mark.parametrize("count", [24, 120])  # in the last of what is sent beside the walk, and long before
+def test_a_refusal_while_nodes_are_still_made(machine: Machine, option: str, count: int) -> None:
     """It ends `up` as any other does, however far that has come meanwhile."""
-    file = machine.topology("lab", MANY.replace("count: 40", "count: 120"))
+    file = machine.topology("lab", MANY.replace("count: 40", f"count: {count}"))
     with machine.untouched():
         done = machine.run(f"{sys.executable} -P {REFUSED} up {file} {option}")
     assert done.status == 1
